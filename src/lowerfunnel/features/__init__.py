@@ -1,0 +1,1 @@
+"""What a model may know: vocabularies, item and user features, histories."""

@@ -1,0 +1,189 @@
+"""Side features of items and users as dense arrays.
+
+Shape letters: I items, U users, C width of the content vector, T attribute tokens (ragged over items or users).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from safetensors.numpy import load_file, save_file
+
+from lowerfunnel.errors import DataError
+from lowerfunnel.events.timeline import Int32Array, Int64Array
+from lowerfunnel.features.vocabulary import Vocabulary
+
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureVocabularies:
+    """What each categorical feature value is called; row 0 of a table is the unknown value, so codes are shifted by 1."""
+
+    advertiser: Vocabulary
+    category: Vocabulary
+    item_attribute: Vocabulary
+    user_attribute: Vocabulary
+    surface: Vocabulary
+
+    @classmethod
+    def of(cls, items: pa.Table, users: pa.Table, surfaces: list[str]) -> Self:
+        """Collect the values that the catalogue, the users and the log hold."""
+        return cls(
+            advertiser=Vocabulary.of(items.column("advertiser_id")),
+            category=Vocabulary.of(items.column("category_id")),
+            item_attribute=Vocabulary.of(_flat(items.column("attributes"))),
+            user_attribute=Vocabulary.of(_flat(users.column("attributes"))),
+            surface=Vocabulary.of(pa.array(surfaces, pa.string())),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write one file per feature."""
+        for name in self.__slots__:
+            getattr(self, name).save(folder / f"{name}.parquet")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        return cls(**{name: Vocabulary.load(folder / f"{name}.parquet") for name in cls.__slots__})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ItemFeatures:
+    """Features of I items.
+
+    Attributes:
+        id_I: Dense item, -1 for one the model was not trained with.
+        advertiser_I: Code of the advertiser, 0 unknown.
+        category_I: Code of the category, 0 unknown.
+        price_I2: ``log1p(price)``, shifted and scaled to the training catalogue, and whether a price is known (0 or 1).
+        attribute_offsets_I1: Tokens of item i are ``attribute_offsets_I1[i]:attribute_offsets_I1[i + 1]``.
+        attribute_T: Codes of the tokens; tokens the model does not know are left out.
+        content_IC: Content vectors, zero where unknown; C is 0 for a catalogue without any.
+    """
+
+    id_I: Int32Array
+    advertiser_I: Int32Array
+    category_I: Int32Array
+    price_I2: Float32Array
+    attribute_offsets_I1: Int64Array
+    attribute_T: Int32Array
+    content_IC: Float32Array
+
+    def __len__(self) -> int:
+        return len(self.id_I)
+
+    @classmethod
+    def of(
+        cls,
+        items: pa.Table,
+        *,
+        id_I: Int32Array,
+        vocabularies: FeatureVocabularies,
+        price_scale: tuple[float, float],
+        content_width: int,
+    ) -> Self:
+        """Read the features of a table of items (`lowerfunnel.events.schema.item_schema`), in its order.
+
+        Raises:
+            DataError: If a content vector has another length than `content_width`.
+        """
+        price_I = pc.fill_null(items.column("price"), np.nan).to_numpy()
+        known_I = ~np.isnan(price_I)
+        mean, deviation = price_scale
+        scaled_I = np.where(known_I, (np.log1p(np.where(known_I, price_I, 0.0)) - mean) / deviation, 0.0)
+        offsets_I1, token_T = _tokens(items.column("attributes"), vocabularies.item_attribute)
+        return cls(
+            id_I=id_I,
+            advertiser_I=vocabularies.advertiser.encode(items.column("advertiser_id")) + np.int32(1),
+            category_I=vocabularies.category.encode(items.column("category_id")) + np.int32(1),
+            price_I2=np.stack([scaled_I, known_I], axis=1).astype(np.float32),
+            attribute_offsets_I1=offsets_I1,
+            attribute_T=token_T,
+            content_IC=_content(items.column("content"), content_width),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the arrays to one safetensors file."""
+        save_file({name: np.ascontiguousarray(getattr(self, name)) for name in self.__slots__}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        return cls(**load_file(path))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UserFeatures:
+    """Features of U users: their attribute tokens, ragged as in `ItemFeatures`."""
+
+    attribute_offsets_U1: Int64Array
+    attribute_T: Int32Array
+
+    def __len__(self) -> int:
+        return len(self.attribute_offsets_U1) - 1
+
+    @classmethod
+    def of(cls, users: pa.Table, *, vocabularies: FeatureVocabularies) -> Self:
+        """Read the features of a table of users, in its order."""
+        offsets_U1, token_T = _tokens(users.column("attributes"), vocabularies.user_attribute)
+        return cls(attribute_offsets_U1=offsets_U1, attribute_T=token_T)
+
+    def save(self, path: Path) -> None:
+        """Write the arrays to one safetensors file."""
+        save_file({name: np.ascontiguousarray(getattr(self, name)) for name in self.__slots__}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        return cls(**load_file(path))
+
+
+def price_scale(items: pa.Table) -> tuple[float, float]:
+    """Return the mean and the standard deviation of ``log1p(price)`` over the items that have one, (0, 1) without any."""
+    price = items.column("price").drop_null().to_numpy()
+    if not len(price):
+        return 0.0, 1.0
+    log_price = np.log1p(price)
+    deviation = float(log_price.std())
+    return float(log_price.mean()), deviation if deviation > 0 else 1.0
+
+
+def content_width(items: pa.Table) -> int:
+    """Return the length of the catalogue's content vectors, 0 if it has none."""
+    length = pc.max(pc.list_value_length(items.column("content"))).as_py()
+    return int(length or 0)
+
+
+def _flat(lists: pa.ChunkedArray) -> pa.Array:
+    flat = pc.list_flatten(lists)
+    return flat.combine_chunks() if isinstance(flat, pa.ChunkedArray) else flat
+
+
+def _tokens(lists: pa.ChunkedArray, vocabulary: Vocabulary) -> tuple[Int64Array, Int32Array]:
+    length_I = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
+    token_T = vocabulary.encode(_flat(lists))
+    known_T = token_T >= 0
+    owner_T = np.repeat(np.arange(len(length_I)), length_I)[known_T]
+    offsets_I1 = np.zeros(len(length_I) + 1, np.int64)
+    np.cumsum(np.bincount(owner_T, minlength=len(length_I)), out=offsets_I1[1:])
+    return offsets_I1, token_T[known_T]
+
+
+def _content(lists: pa.ChunkedArray, width: int) -> Float32Array:
+    content_IC = np.zeros((len(lists), width), np.float32)
+    length_I = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    known_I = length_I > 0
+    if not known_I.any():
+        return content_IC
+    if (length_I[known_I] != width).any():
+        odd = sorted({int(length) for length in length_I[known_I]} - {width})
+        raise DataError(f"content vectors must all have length {width}, some have {odd}")
+    content_IC[known_I] = _flat(lists).to_numpy(zero_copy_only=False).reshape(-1, width)
+    if not np.isfinite(content_IC).all():
+        raise DataError("content vectors must be finite, some hold NaN or infinity")
+    return content_IC

@@ -1,0 +1,1 @@
+"""Which events are positives, of which task, with what weight; which are held out to measure with."""

@@ -1,0 +1,236 @@
+"""The label step: positives, their split, and the point up to which each user's log may be learned from.
+
+Writes, with source ids: `train.parquet` (positives), `validation.parquet` and `test.parquet` (held-out pairs and the
+point at which they are asked for), `cutoffs.parquet` (per user, where training and where testing stop reading the log;
+null is "never") and, for a log without order, `held_out.parquet` (events that are taken out of the log instead).
+"""
+
+import datetime
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lowerfunnel.errors import DataError, UnavailableError
+from lowerfunnel.events.store import EventStore
+from lowerfunnel.labels import expressions
+from lowerfunnel.labels.settings import LabelConfig, SplitConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelInfo:
+    """What the label step made (`labels.json`)."""
+
+    strategy: str
+    train: dict[str, int]
+    """Positives by action."""
+    validation_pairs: int
+    test_pairs: int
+    validation_from: str | None
+    """Start of the validation period, UTC ("temporal")."""
+    test_from: str | None
+    """Start of the test period, UTC ("temporal")."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """The tables of one strategy, as Ibis expressions over one connection."""
+
+    train: ir.Table
+    validation: ir.Table
+    test: ir.Table
+    cutoffs: ir.Table
+    held_out: ir.Table | None = None
+    validation_from: datetime.datetime | None = None
+    test_from: datetime.datetime | None = None
+
+
+def build_labels(store: EventStore, config: LabelConfig, out: Path, *, seed: int) -> LabelInfo:
+    """Write the labels of a store into the folder `out`, which must exist.
+
+    Raises:
+        UnavailableError: If the split needs what the log does not have.
+        DataError: If nothing is left to train on or to measure with.
+    """
+    connection = ibis.duckdb.connect()
+    try:
+        events = expressions.with_order(
+            connection.read_parquet(store.event_files(), table_name="events"), store.info.order
+        )
+        split = _split(connection, store, events, config, seed)
+        order = ["user_id", "t", "seq", "item_id", "action"]
+        _write(connection, split.train.order_by(order), out / "train.parquet")
+        for name, table in (("validation", split.validation), ("test", split.test)):
+            _write(connection, table.order_by(["user_id", "item_id", "task"]), out / f"{name}.parquet")
+        _write(connection, split.cutoffs.order_by("user_id"), out / "cutoffs.parquet")
+        if split.held_out is not None:
+            _write(connection, split.held_out.order_by(["user_id", "item_id", "action"]), out / "held_out.parquet")
+    finally:
+        connection.disconnect()
+    info = _info(split, config, out)
+    (out / "labels.json").write_text(json.dumps(asdict(info), indent=2) + "\n")
+    return info
+
+
+def _split(
+    connection: ibis.BaseBackend, store: EventStore, events: ir.Table, config: LabelConfig, seed: int
+) -> _Split:
+    strategy, order = config.split.strategy, store.info.order
+    if strategy == "temporal":
+        if order != "time":
+            raise UnavailableError(
+                f'a temporal split needs a log with times, and this one is ordered by "{order}"; '
+                'set labels.split.strategy to "leave_last_out", "leave_random_out" or "given"'
+            )
+        return _temporal(store, events, config)
+    if strategy == "given" and not store.info.has_given_test:
+        raise DataError(
+            'labels.split.strategy is "given" and the log names no test file; add [[log.test]] or choose another strategy'
+        )
+    if strategy == "leave_last_out" and order == "none":
+        raise UnavailableError(
+            'leave_last_out needs a log with times or an order column, and this one has neither; '
+            'set labels.split.strategy to "leave_random_out"'
+        )
+    held_out = strategy != "given"
+    numbered = expressions.last_conversions(events, config)
+    if order == "none":
+        numbered = _shuffled(connection, numbered, seed)
+    test_back = 0 if held_out else None
+    validation_back = 1 if held_out else 0
+    # One more conversion than is held out must be left to learn from.
+    eligible = numbered.filter((numbered.back == validation_back) & (numbered.total > validation_back + 1))
+    sampled = _sampled(connection, eligible, config.split, seed)
+    validation = eligible.semi_join(sampled, "user_id").mutate(task=ibis.literal("conversion"))
+    pair = ["user_id", "item_id", "task", "surface"]
+    if test_back is None:
+        test_table = _given_test(store)
+        test = connection.create_table("given_test", test_table, temp=True).mutate(t=ibis.null(events.t.type()))
+    else:
+        test = numbered.filter((numbered.back == 0) & (numbered.total > 1)).mutate(task=ibis.literal("conversion"))
+    positive = expressions.positives(events, config)
+    never = ibis.null(events.t.type())
+    users = events.select("user_id").distinct()
+    if order == "none":
+        key = ["user_id", "item_id", "action"]
+        withheld = validation.select(*key, split=ibis.literal("validation"))
+        if held_out:
+            withheld = withheld.union(test.select(*key, split=ibis.literal("test")))
+        return _Split(
+            train=positive.anti_join(withheld, key),
+            validation=validation.select(*pair, at=never),
+            test=test.select(*pair, at=never),
+            cutoffs=users.mutate(train_until=never, test_until=never),
+            held_out=withheld,
+        )
+    validation_at = validation.select("user_id", validation_t=validation.t)
+    test_at = test.select("user_id", test_t=test.t).distinct()
+    cutoffs = users.left_join(validation_at, "user_id").select("user_id", "validation_t")
+    cutoffs = cutoffs.left_join(test_at, "user_id").select("user_id", "validation_t", test_until="test_t")
+    cutoffs = cutoffs.select("user_id", "test_until", train_until=cutoffs.validation_t.coalesce(cutoffs.test_until))
+    return _Split(
+        train=_until(positive, cutoffs),
+        validation=validation.select(*pair, at=validation.t),
+        test=test.select(*pair, at=test.t),
+        cutoffs=cutoffs,
+    )
+
+
+def _temporal(store: EventStore, events: ir.Table, config: LabelConfig) -> _Split:
+    info, split = store.info, config.split
+    assert info.first_ts_us is not None  # noqa: S101 - a log ordered by time has a first and a last one
+    assert info.last_ts_us is not None  # noqa: S101
+    first, last = _utc(info.first_ts_us), _utc(info.last_ts_us)
+    gap = datetime.timedelta(hours=split.gap_h)
+    test_from = last - datetime.timedelta(days=split.test_days)
+    validation_from = test_from - gap - datetime.timedelta(days=split.validation_days)
+    train_until = validation_from - gap
+    if train_until <= first:
+        raise DataError(
+            f"the log spans {(last - first).total_seconds() / 86400:.1f} days, {first:%Y-%m-%d} to {last:%Y-%m-%d}, and the "
+            f"split takes {split.test_days:g} days to test, {split.validation_days:g} to validate and twice "
+            f"{split.gap_h:g} hours between: nothing is left to train on; shorten labels.split"
+        )
+    positive = expressions.positives(events, config)
+    users = events.select("user_id").distinct()
+    at = events.t.type()
+    return _Split(
+        train=positive.filter(positive.t < train_until),
+        validation=expressions.between(events, config, validation_from, test_from - gap).mutate(
+            at=ibis.literal(validation_from, at)
+        ),
+        test=expressions.between(events, config, test_from, None).mutate(at=ibis.literal(test_from, at)),
+        cutoffs=users.mutate(train_until=ibis.literal(train_until, at), test_until=ibis.literal(test_from, at)),
+        validation_from=validation_from,
+        test_from=test_from,
+    )
+
+
+def _shuffled(connection: ibis.BaseBackend, numbered: ir.Table, seed: int) -> ir.Table:
+    """Renumber each user's conversions at random: without order, none of them is the last."""
+    table = connection.to_pyarrow(numbered.order_by(["user_id", "item_id"]))
+    draw = np.random.default_rng((seed, 1)).permutation(len(table))
+    table = table.append_column("draw", pa.array(draw))
+    drawn = connection.create_table("numbered", table, temp=True)
+    by_draw = ibis.window(group_by="user_id", order_by=drawn.draw)
+    return drawn.mutate(back=ibis.row_number().over(by_draw)).drop("draw")
+
+
+def _sampled(connection: ibis.BaseBackend, eligible: ir.Table, split: SplitConfig, seed: int) -> ir.Table:
+    """Draw the users of whom a conversion is held out for validation."""
+    users = connection.to_pyarrow(eligible.select("user_id").distinct().order_by("user_id"))
+    count = round(split.validation_share * len(users))
+    if count == 0:
+        raise DataError(
+            f"no user is left to validate on: {len(users)} have enough conversions and labels.split.validation_share is "
+            f"{split.validation_share:g}"
+        )
+    chosen = np.sort(np.random.default_rng((seed, 2)).permutation(len(users))[:count])
+    return connection.create_table("validation_users", users.take(chosen), temp=True)
+
+
+def _given_test(store: EventStore) -> pa.Table:
+    table = store.given_test()
+    if table is None or not len(table):
+        raise DataError("the log's test file holds no rows; labels.split.strategy \"given\" needs some")
+    table = table.select(["user_id", "item_id", "surface"])
+    return table.append_column("task", pa.array(["conversion"] * len(table), pa.string()))
+
+
+def _until(positive: ir.Table, cutoffs: ir.Table) -> ir.Table:
+    joined = positive.left_join(cutoffs, "user_id").drop("user_id_right")
+    kept = joined.filter(joined.train_until.isnull() | (joined.t < joined.train_until))
+    return kept.drop("train_until", "test_until")
+
+
+def _write(connection: ibis.BaseBackend, table: ir.Table, path: Path) -> None:
+    # Through Arrow: DuckDB's own Parquet writer labels times in the session's zone.
+    pq.write_table(connection.to_pyarrow(table), path, compression="zstd")
+
+
+def _info(split: _Split, config: LabelConfig, out: Path) -> LabelInfo:
+    train = pq.read_table(out / "train.parquet", columns=["action"]).column("action").value_counts().to_pylist()
+    validation, test = (pq.read_metadata(out / f"{name}.parquet").num_rows for name in ("validation", "test"))
+    if not train:
+        raise DataError(
+            f"the training period holds no positives; labels.weights names {', '.join(sorted(config.weights))}"
+        )
+    if not test:
+        raise DataError(f'nothing is held out to test with: the split "{config.split.strategy}" found no pair')
+    return LabelInfo(
+        strategy=config.split.strategy,
+        train={row["values"]: row["counts"] for row in sorted(train, key=lambda row: row["values"])},
+        validation_pairs=validation,
+        test_pairs=test,
+        validation_from=split.validation_from.isoformat() if split.validation_from else None,
+        test_from=split.test_from.isoformat() if split.test_from else None,
+    )
+
+
+def _utc(t_us: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(microseconds=t_us)

@@ -1,0 +1,1 @@
+"""Loss functions: pure, unreduced, tensors in and tensors out."""

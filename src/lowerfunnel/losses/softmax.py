@@ -1,0 +1,153 @@
+"""Sampled softmax over candidates that a whole batch shares, corrected for how they were sampled.
+
+Shape letters: B queries in the batch, C candidates shared by the batch, D width of the embeddings, R rows of a block.
+The first B candidates are the queries' own positives, in order.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def sampled_softmax_loss(
+    query_BD: Float[Tensor, "B D"],
+    candidate_CD: Float[Tensor, "C D"],
+    log_q_C: Float[Tensor, " C"],
+    *,
+    item_C: Int[Tensor, " C"],
+    user_B: Int[Tensor, " B"],
+    inverse_temperature: float,
+    correct_positive: bool = True,
+    block_rows: int = 512,
+) -> Float[Tensor, " B"]:
+    r"""Cross-entropy of each query's positive against the candidates that the batch shares.
+
+    ``loss_i = -log( exp(s_ii) / (exp(s_ii) + sum_{j in N_i} exp(s_ij)) )`` with
+    ``s_ij = inverse_temperature * <query_i, candidate_j> - log_q_j``. N_i leaves out every candidate that is query i's
+    own positive item, and every in-batch positive of the same user: up to a third of them are false negatives
+    otherwise. The logits are walked in blocks of rows and recomputed for the gradient, so no B x C matrix is kept.
+
+    Args:
+        query_BD: One embedding per query.
+        candidate_CD: One embedding per candidate; candidate i < B is query i's positive.
+        log_q_C: Natural log of the expected draws of each candidate per batch. Never clipped: a floor would stop
+            correcting exactly the rare candidates.
+        item_C: Item of each candidate.
+        user_B: User of each query, and so of each in-batch positive; negative for an anonymous one, which equals nobody.
+        inverse_temperature: 1 / tau.
+        correct_positive: Whether the positive's own logit is corrected as well. The positive is not sampled, so newer
+            work leaves it uncorrected; Yi et al. correct it.
+        block_rows: Rows of logits held at a time.
+
+    Returns:
+        One loss per query, in nats. Not averaged.
+
+    Raises:
+        ValueError: If there are fewer candidates than queries.
+
+    References:
+        Yi et al., RecSys 2019 (eq. 4); unlike the paper, accidental hits and same-user positives are removed.
+        "Correcting the LogQ Correction", RecSys 2025, for `correct_positive=False` (without its reweighting).
+
+    Example:
+        >>> one = torch.eye(2)
+        >>> ids = torch.arange(2)
+        >>> sampled_softmax_loss(one, one, torch.zeros(2), item_C=ids, user_B=ids, inverse_temperature=1.0)
+        tensor([0.3133, 0.3133])
+    """
+    if candidate_CD.shape[0] < query_BD.shape[0]:
+        raise ValueError(
+            f"every query needs its positive among the candidates: {query_BD.shape[0]} queries came with "
+            f"{candidate_CD.shape[0]} candidates"
+        )
+    loss_B: Tensor = _BlockedSoftmax.apply(
+        query_BD, candidate_CD, log_q_C, item_C, user_B, inverse_temperature, correct_positive, block_rows
+    )
+    return loss_B
+
+
+class _BlockedSoftmax(torch.autograd.Function):
+    """The blocked forward and backward pass of `sampled_softmax_loss`."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        query_BD: Tensor,
+        candidate_CD: Tensor,
+        log_q_C: Tensor,
+        item_C: Tensor,
+        user_B: Tensor,
+        inverse_temperature: float,
+        correct_positive: bool,
+        block_rows: int,
+    ) -> Tensor:
+        rows = query_BD.shape[0]
+        positive_B = (query_BD * candidate_CD[:rows]).sum(dim=1) * inverse_temperature
+        if correct_positive:
+            positive_B = positive_B - log_q_C[:rows]
+        lse_B = torch.empty_like(positive_B)
+        for start in range(0, rows, block_rows):
+            stop = min(start + block_rows, rows)
+            logit_RC = _negative_logits(
+                query_BD, candidate_CD, log_q_C, item_C, user_B, inverse_temperature, start, stop
+            )
+            lse_B[start:stop] = torch.logsumexp(logit_RC, dim=1)
+        total_B = torch.logaddexp(positive_B, lse_B)
+        ctx.save_for_backward(query_BD, candidate_CD, log_q_C, item_C, user_B, positive_B, total_B)
+        ctx.inverse_temperature = inverse_temperature
+        ctx.block_rows = block_rows
+        return total_B - positive_B
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        query_BD, candidate_CD, log_q_C, item_C, user_B, positive_B, total_B = ctx.saved_tensors
+        scale_B = grad_outputs[0] * ctx.inverse_temperature
+        rows = query_BD.shape[0]
+        grad_query_BD = torch.empty_like(query_BD)
+        grad_candidate_CD = torch.zeros_like(candidate_CD)
+        for start in range(0, rows, ctx.block_rows):
+            stop = min(start + ctx.block_rows, rows)
+            share_RC = _negative_logits(
+                query_BD, candidate_CD, log_q_C, item_C, user_B, ctx.inverse_temperature, start, stop
+            )
+            share_RC.sub_(total_B[start:stop, None]).exp_().mul_(scale_B[start:stop, None])
+            torch.mm(share_RC, candidate_CD, out=grad_query_BD[start:stop])
+            grad_candidate_CD.addmm_(share_RC.T, query_BD[start:stop])
+        # The positive's own share: 1 - p enters with the opposite sign.
+        pull_B1 = (-torch.expm1(positive_B - total_B) * scale_B)[:, None]
+        grad_query_BD.sub_(pull_B1 * candidate_CD[:rows])
+        grad_candidate_CD[:rows].sub_(pull_B1 * query_BD)
+        return grad_query_BD, grad_candidate_CD, None, None, None, None, None, None
+
+
+def _negative_logits(
+    query_BD: Tensor,
+    candidate_CD: Tensor,
+    log_q_C: Tensor,
+    item_C: Tensor,
+    user_B: Tensor,
+    inverse_temperature: float,
+    start: int,
+    stop: int,
+) -> Tensor:
+    """Return the corrected logits of rows start..stop, minus infinity where the candidate is no negative."""
+    rows = query_BD.shape[0]
+    logit_RC = torch.addmm(-log_q_C, query_BD[start:stop], candidate_CD.T, alpha=inverse_temperature)
+    logit_RC.masked_fill_(item_C[start:stop, None] == item_C, -torch.inf)
+    user_R1 = user_B[start:stop, None]
+    logit_RC[:, :rows].masked_fill_((user_R1 == user_B) & (user_R1 >= 0), -torch.inf)
+    return logit_RC
+
+
+def weighted_mean(value_B: Float[Tensor, " B"], weight_B: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    """Reduce losses to one number: the mean weighted by `weight_B`.
+
+    Raises:
+        ValueError: If the weights do not add up to more than zero.
+    """
+    total = weight_B.sum()
+    if not total > 0:
+        raise ValueError(f"the weights of a batch must add up to more than zero, got {total.item()}")
+    return (value_B * weight_B).sum() / total

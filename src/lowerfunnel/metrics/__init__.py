@@ -1,0 +1,1 @@
+"""Metrics of rankings: pure, unreduced, arrays in and arrays out."""

@@ -1,0 +1,81 @@
+"""How models and actions look, and what all charts share.
+
+Colours are CSS variables of `page.css`, so that one chart serves light, dark and print: Vega's SVG renderer sets them as
+CSS properties and never needs to know their value.
+"""
+
+from typing import Any
+
+from lowerfunnel.pipeline.report.formats import MODEL_NAMES
+
+DASHES: dict[str, list[int]] = {
+    "lowerfunnel": [1, 0],
+    "popularity": [7, 3],
+    "untrained": [2, 3],
+    "itemknn": [1, 0],
+    "als": [1, 0],
+    "own_history": [5, 2, 1, 2],
+}
+SHAPES = {
+    "lowerfunnel": "circle",
+    "popularity": "square",
+    "untrained": "cross",
+    "itemknn": "triangle-up",
+    "als": "diamond",
+    "own_history": "triangle-down",
+}
+
+ACTION_NAMES = {
+    "impression": "Impression",
+    "view": "View",
+    "click": "Click",
+    "hide": "Hide",
+    "save": "Save",
+    "favorite": "Favourite",
+    "add_to_cart": "Cart",
+    "checkout": "Purchase",
+    "signup": "Sign-up",
+    "lead": "Lead",
+}
+"""Shown names of the canonical actions, in funnel order."""
+
+
+def model_colour(model: str) -> str:
+    """Return the CSS colour of a model; models that are not known share one."""
+    return f"var(--m-{model})" if model in MODEL_NAMES else "var(--m-other)"
+
+
+def action_name(action: str) -> str:
+    """Return the name a reader sees."""
+    return ACTION_NAMES.get(action, action)
+
+
+def action_colour(action: str) -> str:
+    """Return the CSS colour of an action; actions that are not known share one."""
+    return f"var(--a-{action})" if action in ACTION_NAMES else "var(--m-other)"
+
+
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+CHART_CONFIG: dict[str, Any] = {
+    "background": "transparent",
+    "font": _FONT,
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": "var(--muted)",
+        "titleColor": "var(--muted)",
+        "gridColor": "var(--grid)",
+        "domainColor": "var(--rule)",
+        "tickColor": "var(--rule)",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelFont": _FONT,
+        "titleFont": _FONT,
+        "titlePadding": 10,
+        "labelPadding": 6,
+    },
+    "axisY": {"domain": False, "ticks": False},
+    "axisX": {"grid": False},
+    "text": {"font": _FONT, "fontSize": 12},
+}

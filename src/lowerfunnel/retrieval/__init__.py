@@ -1,0 +1,1 @@
+"""The conversion candidate generator: towers, objective, batches, recommending."""

@@ -1,0 +1,69 @@
+"""Settings of the two-tower model and of its objective."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TowerConfig:
+    """Sizes and parts of the two towers."""
+
+    width: int = 64
+    """Width of every embedding and of the towers' output."""
+    user_id: bool = True
+    """Whether a user has an embedding of its own beside what is known of it."""
+    item_id: bool = True
+    """Whether an item has an embedding of its own beside its side features."""
+    user_hidden: tuple[int, ...] = ()
+    """Hidden layers of the user tower's residual MLP; none leaves the sum of its parts as it is."""
+    item_hidden: tuple[int, ...] = ()
+    """Hidden layers of the item tower's residual MLP."""
+    history_length: int = 100
+    """How many of a user's latest events are pooled; 0 turns the history off."""
+    init_std: float = 0.1
+    """Standard deviation of the embeddings at first."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"width must be at least 1, got {self.width}")
+        if self.history_length < 0:
+            raise ValueError(f"history_length must not be negative, got {self.history_length}")
+        if not self.user_id and not self.history_length:
+            raise ValueError("a user needs an id embedding or a history: user_id=false and history_length=0 leave nothing")
+        if not self.init_std > 0:
+            raise ValueError(f"init_std must be above 0, got {self.init_std}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectiveConfig:
+    """The sampled softmax and how its batches are drawn."""
+
+    temperature: float = 0.1
+    """Divides the cosine of user and item."""
+    batch_size: int = 2048
+    """Examples of a batch; each one's item is a negative of the others."""
+    uniform_negatives: int = 0
+    """Items drawn uniformly from the catalogue as further negatives of the whole batch (mixed negative sampling)."""
+    correct_positive: bool = True
+    """Whether logQ is subtracted from the positive's own logit too."""
+    id_dropout: float = 0.1
+    """Share of items and users whose own id embedding is left out of a step, so that the model learns to do without."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size must be at least 2, got {self.batch_size}: one example alone has no negatives")
+        if self.uniform_negatives < 0:
+            raise ValueError(f"uniform_negatives must not be negative, got {self.uniform_negatives}")
+        if not 0 <= self.id_dropout < 1:
+            raise ValueError(f"id_dropout must lie in [0, 1), got {self.id_dropout}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetrievalConfig:
+    """The two-tower model as a whole."""
+
+    tower: TowerConfig = field(default_factory=TowerConfig)
+    """The towers."""
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    """What they are trained on."""
