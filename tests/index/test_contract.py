@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lowerfunnel.errors import DataError
-from lowerfunnel.index.config import load_index
+from lowerfunnel.index.settings import load_index
 from lowerfunnel.index.contract import Index
 from lowerfunnel.index.exact import ExactIndex
 from lowerfunnel.index.faiss_index import FaissIndex

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from lowerfunnel.errors import MissingPackageError
-from lowerfunnel.index.config import IndexConfig
+from lowerfunnel.index.settings import IndexConfig
 from lowerfunnel.index.exact import ExactIndex
 from lowerfunnel.index.faiss_index import FaissIndex, _unreachable
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lowerfunnel.errors import RunError
-from lowerfunnel.index.config import IndexConfig, IndexKind, load_index
+from lowerfunnel.index.settings import IndexConfig, IndexKind, load_index
 
 KINDS: list[IndexKind] = ["exact", "faiss_flat", "faiss_hnsw", "faiss_ivf"]
 each_kind = pytest.mark.parametrize("kind", KINDS)

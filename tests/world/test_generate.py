@@ -252,8 +252,8 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path, folder):
 
 def test_what_a_killed_run_left_behind_is_replaced(tmp_path):
     tiny = WorldConfig(n_users=5, n_items=5, n_advertisers=2, n_categories=2, days=2)
-    (tmp_path / ".tiny.unfinished").mkdir()
-    (tmp_path / ".tiny.unfinished" / "events.parquet").write_text("half")
+    (tmp_path / ".tiny.tmp").mkdir()
+    (tmp_path / ".tiny.tmp" / "events.parquet").write_text("half")
     generate_world(tiny, tmp_path / "tiny")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny"]
     assert sorted(p.name for p in (tmp_path / "tiny").iterdir()) == sorted(FILES)

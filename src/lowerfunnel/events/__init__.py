@@ -1,0 +1,1 @@
+"""The canonical log: schema, readers, quality checks, bucketed store, timelines."""

@@ -5,7 +5,6 @@ Shape letters: I items, U users, C width of the content vector, T attribute toke
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,7 @@ class FeatureVocabularies:
     surface: Vocabulary
 
     @classmethod
-    def of(cls, items: pa.Table, users: pa.Table, surfaces: list[str]) -> Self:
+    def of(cls, items: pa.Table, users: pa.Table, surfaces: list[str]) -> "FeatureVocabularies":
         """Collect the values that the catalogue, the users and the log hold."""
         return cls(
             advertiser=Vocabulary.of(items.column("advertiser_id")),
@@ -47,7 +46,7 @@ class FeatureVocabularies:
             getattr(self, name).save(folder / f"{name}.parquet")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "FeatureVocabularies":
         """Read what `save` wrote."""
         return cls(**{name: Vocabulary.load(folder / f"{name}.parquet") for name in cls.__slots__})
 
@@ -86,7 +85,7 @@ class ItemFeatures:
         vocabularies: FeatureVocabularies,
         price_scale: tuple[float, float],
         content_width: int,
-    ) -> Self:
+    ) -> "ItemFeatures":
         """Read the features of a table of items (`lowerfunnel.events.schema.item_schema`), in its order.
 
         Raises:
@@ -112,7 +111,7 @@ class ItemFeatures:
         save_file({name: np.ascontiguousarray(getattr(self, name)) for name in self.__slots__}, path)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path) -> "ItemFeatures":
         """Read what `save` wrote."""
         return cls(**load_file(path))
 
@@ -128,7 +127,7 @@ class UserFeatures:
         return len(self.attribute_offsets_U1) - 1
 
     @classmethod
-    def of(cls, users: pa.Table, *, vocabularies: FeatureVocabularies) -> Self:
+    def of(cls, users: pa.Table, *, vocabularies: FeatureVocabularies) -> "UserFeatures":
         """Read the features of a table of users, in its order."""
         offsets_U1, token_T = _tokens(users.column("attributes"), vocabularies.user_attribute)
         return cls(attribute_offsets_U1=offsets_U1, attribute_T=token_T)
@@ -138,7 +137,7 @@ class UserFeatures:
         save_file({name: np.ascontiguousarray(getattr(self, name)) for name in self.__slots__}, path)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path) -> "UserFeatures":
         """Read what `save` wrote."""
         return cls(**load_file(path))
 

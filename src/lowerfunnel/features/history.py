@@ -43,12 +43,14 @@ def gather_histories(
     max_length: int,
     target_item_B: Int32Array | None = None,
     target_action_B: Int8Array | None = None,
+    hide_target: bool = False,
 ) -> Histories:
     """Gather the latest `max_length` events of each user strictly before `t_B`.
 
-    In a log without order a target is given for training: events on the target item that lie as deep in the funnel as
-    the target's own action, or deeper, are left out. The purchase to be predicted, or what can only follow from it,
-    must not explain itself; a cart that may have come before stays. Entries without a dense item are left out too.
+    A target is given for training. In a log without order, events on the target item that lie as deep in the funnel as
+    the target's own action, or deeper, are left out: the purchase to be predicted, or what can only follow from it, must
+    not explain itself, while a cart that may have come before stays. With `hide_target` every event on the target item
+    is left out, so that only what is new to a user can be learned. Entries without a dense item are left out too.
     """
     start_B, stop_B = timelines.before(user_B, t_B)
     start_B = np.maximum(start_B, stop_B - max_length)
@@ -66,10 +68,11 @@ def gather_histories(
     else:
         age_N = np.zeros(len(position_N), np.int8)
     keep_N = item_N >= 0
-    if timelines.order == "none" and target_item_B is not None and target_action_B is not None:
+    if target_item_B is not None and target_action_B is not None and (hide_target or timelines.order == "none"):
         own_N = item_N == np.repeat(target_item_B, length_B)
-        deep_N = _DEPTH_BY_CODE[action_N] >= np.repeat(_DEPTH_BY_CODE[target_action_B], length_B)
-        keep_N &= ~(own_N & deep_N)
+        if not hide_target:
+            own_N &= _DEPTH_BY_CODE[action_N] >= np.repeat(_DEPTH_BY_CODE[target_action_B], length_B)
+        keep_N &= ~own_N
     if not keep_N.all():
         kept_before_N1 = np.zeros(len(keep_N) + 1, np.int64)
         np.cumsum(keep_N, out=kept_before_N1[1:])

@@ -1,11 +1,12 @@
 """Items that a query must not get, as one compressed sparse row structure.
 
-Shape letters: Q queries, X excluded (query, item) pairs.
+Shape letters: Q queries, X excluded (query, item) pairs, N any pairs.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from lowerfunnel.errors import DataError
 from lowerfunnel.index.ranking import Int32Array, Int64Array
@@ -63,9 +64,20 @@ class Exclusions:
         return cls(offsets_Q1=offsets, item_X=distinct_item_X.astype(np.int32))
 
     @property
-    def count_Q(self) -> Int64Array:
+    def counts(self) -> Int64Array:
         """How many items each query must not get."""
         return np.diff(self.offsets_Q1)
+
+    def contains(self, row_N: Int64Array, item_N: Int32Array | Int64Array) -> npt.NDArray[np.bool_]:
+        """Tell which of N (query, item) pairs are excluded; any shapes that broadcast."""
+        pair_N = (np.asarray(row_N, np.int64) << 32) | item_N
+        if not len(self.item_X):
+            return np.zeros(pair_N.shape, np.bool_)
+        row_X = np.repeat(np.arange(len(self.offsets_Q1) - 1, dtype=np.int64), self.counts)
+        pair_X = (row_X << 32) | self.item_X
+        place_N = np.minimum(np.searchsorted(pair_X, pair_N), len(pair_X) - 1)
+        found_N: npt.NDArray[np.bool_] = pair_X[place_N] == pair_N
+        return found_N
 
     def block(self, start: int, stop: int) -> tuple[Int64Array, Int32Array]:
         """Return the exclusions of queries start..stop as pairs: the query counted from `start`, and the item."""
@@ -75,7 +87,7 @@ class Exclusions:
 
     def take(self, row_Q: Int64Array) -> "Exclusions":
         """Return the exclusions of the queries `row_Q`, in that order."""
-        count_Q = self.count_Q[row_Q]
+        count_Q = self.counts[row_Q]
         offsets_Q1 = np.zeros(len(row_Q) + 1, np.int64)
         np.cumsum(count_Q, out=offsets_Q1[1:])
         position_X = np.arange(int(offsets_Q1[-1])) + np.repeat(self.offsets_Q1[row_Q] - offsets_Q1[:-1], count_Q)

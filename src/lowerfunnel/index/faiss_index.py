@@ -1,7 +1,8 @@
 """FAISS behind the contract of an index: flat, HNSW graph or inverted lists.
 
 FAISS takes no exclusions per query, so lists are fetched longer than asked for, by as many items as the queries
-exclude, and cut afterwards. A query for which that does not fill the list, or which excludes too much, is searched exactly.
+exclude, and cut afterwards. A query for which that does not fill the list, or which excludes too much, is searched
+exactly.
 
 Shape letters: Q queries, I items, D width, K length of a list, F length of a fetched list, U unreachable items, L links
 of a node, X excluded pairs.
@@ -125,10 +126,10 @@ class FaissIndex:
         exclusions = Exclusions.build(excluded_offsets, excluded_item, queries=len(query_QD), items=self.items)
         if self.items == 0 or len(query_QD) == 0:
             return Ranking.empty(len(query_QD), k)
-        overfetch = int(np.minimum(exclusions.count_Q, _LONGEST_OVERFETCH).max())
+        overfetch = int(np.minimum(exclusions.counts, _LONGEST_OVERFETCH).max())
         found = self._search_fetched(query_QD, k, min(k + overfetch, self.items), exclusions)
-        wanted_Q = np.minimum(k, self.items - exclusions.count_Q)
-        short_Q = (found.length_Q < wanted_Q) | (exclusions.count_Q > _LONGEST_OVERFETCH)
+        wanted_Q = np.minimum(k, self.items - exclusions.counts)
+        short_Q = (found.lengths < wanted_Q) | (exclusions.counts > _LONGEST_OVERFETCH)
         if short_Q.any():
             row_S = np.flatnonzero(short_Q)
             of_short = exclusions.take(row_S)
@@ -174,12 +175,8 @@ class FaissIndex:
             item_QF = np.concatenate([item_QF, beside_QU], axis=1)
             score_QF = np.concatenate([score_QF, query_QD @ self._unreachable_vector_UD.T], axis=1)
         wanted_QF = item_QF >= 0
-        if len(exclusions.item_X):
-            row_X, item_X = exclusions.block(0, len(query_QD))
-            excluded_X = row_X * self.items + item_X
-            key_QF = np.arange(len(query_QD))[:, None] * self.items + item_QF
-            place_QF = np.minimum(np.searchsorted(excluded_X, key_QF), len(excluded_X) - 1)
-            wanted_QF &= excluded_X[place_QF] != key_QF
+        row_Q = np.arange(len(query_QD), dtype=np.int64)
+        wanted_QF &= ~exclusions.contains(row_Q[:, None], np.maximum(item_QF, 0))
         key_QF = np.where(wanted_QF, rank_keys(score_QF, np.where(wanted_QF, item_QF, 0)), NO_KEY)
         return ranking_of_keys(best_keys(key_QF, k), k)
 

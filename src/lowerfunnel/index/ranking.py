@@ -52,7 +52,7 @@ class Ranking:
         return int(self.item_QK.shape[0])
 
     @property
-    def length_Q(self) -> Int64Array:
+    def lengths(self) -> Int64Array:
         """How many items each list holds."""
         length_Q: Int64Array = np.count_nonzero(self.item_QK != NO_ITEM, axis=1).astype(np.int64)
         return length_Q

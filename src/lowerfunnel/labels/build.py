@@ -2,7 +2,7 @@
 
 Writes, with source ids: `train.parquet` (positives), `validation.parquet` and `test.parquet` (held-out pairs and the
 point at which they are asked for), `cutoffs.parquet` (per user, where training and where testing stop reading the log;
-null is "never") and, for a log without order, `held_out.parquet` (events that are taken out of the log instead).
+null is "never") and, where a cutoff cannot do it, `held_out.parquet` (events that are taken out of the log).
 """
 
 import datetime
@@ -116,13 +116,12 @@ def _split(
     positive = expressions.positives(events, config)
     never = ibis.null(events.t.type())
     users = events.select("user_id").distinct()
+    withheld = _withheld(events, validation, test if held_out else None, config, order)
+    if withheld is not None:
+        positive = positive.anti_join(withheld, ["user_id", "item_id", "action"])
     if order == "none":
-        key = ["user_id", "item_id", "action"]
-        withheld = validation.select(*key, split=ibis.literal("validation"))
-        if held_out:
-            withheld = withheld.union(test.select(*key, split=ibis.literal("test")))
         return _Split(
-            train=positive.anti_join(withheld, key),
+            train=positive,
             validation=validation.select(*pair, at=never),
             test=test.select(*pair, at=never),
             cutoffs=users.mutate(train_until=never, test_until=never),
@@ -138,7 +137,29 @@ def _split(
         validation=validation.select(*pair, at=validation.t),
         test=test.select(*pair, at=test.t),
         cutoffs=cutoffs,
+        held_out=withheld,
     )
+
+
+def _withheld(
+    events: ir.Table, validation: ir.Table, test: ir.Table | None, config: LabelConfig, order: str
+) -> ir.Table | None:
+    """Return the (user, item, action) whose events are taken out of the log, with the part they are held out for.
+
+    With order, a cutoff in time does it, but for the earlier events on an item that is to be new to its user.
+    """
+    key = ["user_id", "item_id", "action"]
+    part = ibis.literal("validation")
+    if config.split.validation_of_new_items:
+        pairs = validation.select("user_id", "item_id")
+        withheld = events.semi_join(pairs, ["user_id", "item_id"]).select(*key).distinct().mutate(split=part)
+    elif order == "none":
+        withheld = validation.select(*key, split=part)
+    else:
+        return None
+    if order == "none" and test is not None:
+        withheld = withheld.union(test.select(*key, split=ibis.literal("test")))
+    return withheld
 
 
 def _temporal(store: EventStore, events: ir.Table, config: LabelConfig) -> _Split:

@@ -25,6 +25,11 @@ class SplitConfig:
     validation_share: float = 0.2
     """Share of the users with at least two conversions of whom one is held out for validation (not "temporal")."""
 
+    validation_of_new_items: bool = False
+    """Whether all of a user's events on the item held out for validation are taken out of the log, not only the
+    conversion. For test files whose items are new to their users: validation then asks the same question as the test
+    (not "temporal")."""
+
     def __post_init__(self) -> None:
         for name in ("test_days", "validation_days"):
             if not getattr(self, name) > 0:

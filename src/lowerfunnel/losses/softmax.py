@@ -87,34 +87,34 @@ class _BlockedSoftmax(torch.autograd.Function):
         positive_B = (query_BD * candidate_CD[:rows]).sum(dim=1) * inverse_temperature
         if correct_positive:
             positive_B = positive_B - log_q_C[:rows]
-        lse_B = torch.empty_like(positive_B)
+        masks = (_equal_pairs(item_C[:rows], item_C), _equal_pairs(user_B, user_B, above=0))
+        total_B = torch.empty_like(positive_B)
         for start in range(0, rows, block_rows):
-            stop = min(start + block_rows, rows)
-            logit_RC = _negative_logits(
-                query_BD, candidate_CD, log_q_C, item_C, user_B, inverse_temperature, start, stop
-            )
-            lse_B[start:stop] = torch.logsumexp(logit_RC, dim=1)
-        total_B = torch.logaddexp(positive_B, lse_B)
-        ctx.save_for_backward(query_BD, candidate_CD, log_q_C, item_C, user_B, positive_B, total_B)
-        ctx.inverse_temperature = inverse_temperature
-        ctx.block_rows = block_rows
+            part = slice(start, min(start + block_rows, rows))
+            logit_RC = _negative_logits(query_BD, candidate_CD, log_q_C, inverse_temperature, masks, part)
+            # The positive's logit takes part in the maximum, so a query without negatives needs no special case.
+            largest_R = torch.maximum(logit_RC.amax(dim=1), positive_B[part])
+            sum_R = logit_RC.sub_(largest_R[:, None]).exp_().sum(dim=1)
+            total_B[part] = largest_R + torch.log(sum_R + torch.exp(positive_B[part] - largest_R))
+        ctx.save_for_backward(query_BD, candidate_CD, log_q_C, positive_B, total_B)
+        ctx.inverse_temperature, ctx.masks, ctx.block_rows = inverse_temperature, masks, block_rows
         return total_B - positive_B
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        query_BD, candidate_CD, log_q_C, item_C, user_B, positive_B, total_B = ctx.saved_tensors
+        query_BD, candidate_CD, log_q_C, positive_B, total_B = ctx.saved_tensors
         scale_B = grad_outputs[0] * ctx.inverse_temperature
         rows = query_BD.shape[0]
         grad_query_BD = torch.empty_like(query_BD)
         grad_candidate_CD = torch.zeros_like(candidate_CD)
         for start in range(0, rows, ctx.block_rows):
-            stop = min(start + ctx.block_rows, rows)
+            part = slice(start, min(start + ctx.block_rows, rows))
             share_RC = _negative_logits(
-                query_BD, candidate_CD, log_q_C, item_C, user_B, ctx.inverse_temperature, start, stop
+                query_BD, candidate_CD, log_q_C, ctx.inverse_temperature, ctx.masks, part
             )
-            share_RC.sub_(total_B[start:stop, None]).exp_().mul_(scale_B[start:stop, None])
-            torch.mm(share_RC, candidate_CD, out=grad_query_BD[start:stop])
-            grad_candidate_CD.addmm_(share_RC.T, query_BD[start:stop])
+            share_RC.sub_(total_B[part, None]).exp_().mul_(scale_B[part, None])
+            torch.mm(share_RC, candidate_CD, out=grad_query_BD[part])
+            grad_candidate_CD.addmm_(share_RC.T, query_BD[part])
         # The positive's own share: 1 - p enters with the opposite sign.
         pull_B1 = (-torch.expm1(positive_B - total_B) * scale_B)[:, None]
         grad_query_BD.sub_(pull_B1 * candidate_CD[:rows])
@@ -122,22 +122,38 @@ class _BlockedSoftmax(torch.autograd.Function):
         return grad_query_BD, grad_candidate_CD, None, None, None, None, None, None
 
 
+_Pairs = tuple[Tensor, Tensor, Tensor]
+"""Pairs (row, column) in order of the row, and where each row's pairs start."""
+
+
+def _equal_pairs(row_B: Tensor, column_C: Tensor, *, above: int | None = None) -> _Pairs:
+    """List the pairs of equal ids. They are few, so masking them one by one beats comparing B x C ids."""
+    sorted_C, order_C = column_C.sort()
+    low_B = torch.searchsorted(sorted_C, row_B)
+    count_B = torch.searchsorted(sorted_C, row_B, right=True) - low_B
+    if above is not None:
+        count_B = torch.where(row_B >= above, count_B, 0)
+    start_B1 = torch.nn.functional.pad(count_B.cumsum(0), (1, 0))
+    row_N = torch.repeat_interleave(torch.arange(len(row_B), device=row_B.device), count_B)
+    column_N = order_C[torch.arange(len(row_N), device=row_B.device) - start_B1[row_N] + low_B[row_N]]
+    return row_N, column_N, start_B1
+
+
 def _negative_logits(
     query_BD: Tensor,
     candidate_CD: Tensor,
     log_q_C: Tensor,
-    item_C: Tensor,
-    user_B: Tensor,
     inverse_temperature: float,
-    start: int,
-    stop: int,
+    masks: tuple[_Pairs, ...],
+    part: slice,
 ) -> Tensor:
-    """Return the corrected logits of rows start..stop, minus infinity where the candidate is no negative."""
-    rows = query_BD.shape[0]
-    logit_RC = torch.addmm(-log_q_C, query_BD[start:stop], candidate_CD.T, alpha=inverse_temperature)
-    logit_RC.masked_fill_(item_C[start:stop, None] == item_C, -torch.inf)
-    user_R1 = user_B[start:stop, None]
-    logit_RC[:, :rows].masked_fill_((user_R1 == user_B) & (user_R1 >= 0), -torch.inf)
+    """Return the corrected logits of some rows, minus infinity where the candidate is no negative."""
+    logit_RC = torch.addmm(-log_q_C, query_BD[part], candidate_CD.T, alpha=inverse_temperature)
+    for row_N, column_N, start_B1 in masks:
+        pairs = slice(int(start_B1[part.start]), int(start_B1[part.stop]))
+        logit_RC.index_put_(
+            (row_N[pairs] - part.start, column_N[pairs]), torch.tensor(-torch.inf, device=logit_RC.device)
+        )
     return logit_RC
 
 

@@ -12,7 +12,7 @@ from lowerfunnel.index.settings import IndexConfig
 from lowerfunnel.labels.settings import LabelConfig
 from lowerfunnel.retrieval.settings import RetrievalConfig
 from lowerfunnel.training.settings import TrainingConfig
-from lowerfunnel.world.config import WorldConfig
+from lowerfunnel.world.settings import WorldConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,8 @@ from lowerfunnel.features.history import gather_histories
 from lowerfunnel.retrieval.inputs import ItemInputs, TrainingBatch, UserInputs
 from lowerfunnel.retrieval.settings import RetrievalConfig
 
+_HIDDEN_SURFACE = 0.5
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Examples:
@@ -81,6 +83,7 @@ class BatchSource:
             max_length=self._config.tower.history_length,
             target_item_B=item_B,
             target_action_B=examples.action_X[index_B],
+            hide_target=objective.discovery,
         )
         uniform = generator.integers(0, len(self._items), objective.uniform_negatives, dtype=np.int32)
         item_C = np.concatenate([item_B, uniform])
@@ -91,7 +94,8 @@ class BatchSource:
             items=ItemInputs.of(self._items, item_U, dropped_U=dropped_U),
             users=UserInputs.of(
                 user_B=user_B,
-                surface_B=examples.surface_X[index_B],
+                # Half of the requests hide their surface: recommending ahead of a request does not know it.
+                surface_B=np.where(generator.random(len(user_B)) < _HIDDEN_SURFACE, 0, examples.surface_X[index_B]),
                 features=self._users,
                 histories=histories,
                 history_place_N=place_I[histories.item_N],

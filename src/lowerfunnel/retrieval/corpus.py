@@ -136,6 +136,20 @@ class Corpus:
         )
 
 
+def store_timelines(store: EventStore, users: Vocabulary, items: Vocabulary) -> Timelines:
+    """Return the timelines of a whole log; events of users outside the vocabulary are left out."""
+    user_E, t_E, item_E, action_E = _dense_events(store, users, items)
+    known_E = user_E >= 0
+    return Timelines.build(
+        user_E=user_E[known_E],
+        t_E=t_E[known_E],
+        item_E=item_E[known_E],
+        action_E=action_E[known_E],
+        users=len(users),
+        order=store.info.order,
+    )
+
+
 def _dense_events(
     store: EventStore, users: Vocabulary, items: Vocabulary
 ) -> tuple[Int32Array, Int64Array, Int32Array, npt.NDArray[np.int8]]:

@@ -5,7 +5,7 @@ F width of the content vector.
 """
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from lowerfunnel.features.entities import ItemFeatures, UserFeatures
 from lowerfunnel.features.history import Histories
 
 BoolArray = npt.NDArray[np.bool_]
+M = TypeVar("M", bound="Movable")
 
 
 class Movable:
@@ -24,7 +25,7 @@ class Movable:
 
     __slots__ = ()
 
-    def to(self, device: torch.device) -> Self:
+    def to(self: M, device: torch.device) -> M:
         """Return a copy on `device`."""
         return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})  # type: ignore[arg-type]
 

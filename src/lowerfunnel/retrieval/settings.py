@@ -45,6 +45,9 @@ class ObjectiveConfig:
     """Items drawn uniformly from the catalogue as further negatives of the whole batch (mixed negative sampling)."""
     correct_positive: bool = True
     """Whether logQ is subtracted from the positive's own logit too."""
+    discovery: bool = False
+    """Whether what a user had already done with a positive's item is hidden from that example's history. The model then
+    learns to find what is new to a user, not to bring back its own carts and views."""
     id_dropout: float = 0.1
     """Share of items and users whose own id embedding is left out of a step, so that the model learns to do without."""
 

@@ -29,6 +29,7 @@ class TableSizes:
     user_attributes: int
     surfaces: int
     content_width: int
+    has_price: bool
 
 
 class TwoTower(nn.Module):
@@ -57,7 +58,8 @@ class TwoTower(nn.Module):
             self.tables["item"] = table(sizes.items)
         if config.user_id:
             self.tables["user"] = table(sizes.users)
-        # Row 0 of a feature's table stands for its unknown value; a feature the log does not have gets no table.
+        # Row 0 of a feature's table stands for its unknown value, and says nothing until it is trained; a feature that
+        # the log does not have gets no table.
         for name, values in (
             ("advertiser", sizes.advertisers),
             ("category", sizes.categories),
@@ -65,10 +67,12 @@ class TwoTower(nn.Module):
         ):
             if values:
                 self.tables[name] = table(values + 1)
+                with torch.no_grad():
+                    self._table(name).weight[0] = 0.0
         for name, values in (("item_attribute", sizes.item_attributes), ("user_attribute", sizes.user_attributes)):
             if values:
                 self.tables[name] = table(values)
-        self.price = _linear(2, width, config.init_std, generator)
+        self.price = _linear(2, width, config.init_std, generator) if sizes.has_price else None
         self.content = _linear(sizes.content_width, width, config.init_std, generator) if sizes.content_width else None
         self.action_weight = nn.Parameter(torch.zeros(len(ACTIONS)))
         self.age_weight = nn.Parameter(torch.zeros(AGE_BUCKETS))
@@ -84,17 +88,19 @@ class TwoTower(nn.Module):
 
     def item_input(self, items: ItemInputs) -> Float[Tensor, "U D"]:
         """Return what is known of each item, as one vector: the item tower's input and a history's entry."""
-        x_UD = items.price_U2 @ self.price + self.anything
+        x_UD = self.anything.expand(len(items.id_U), -1)
         if "item" in self.tables:
-            x_UD = x_UD + self._table("item").rows(items.id_U) * items.has_id_U.unsqueeze(1)
+            x_UD = torch.addcmul(x_UD, self._table("item").rows(items.id_U), items.has_id_U.unsqueeze(1))
         if "advertiser" in self.tables:
             x_UD = x_UD + self._lookup("advertiser", items.advertiser)
         if "category" in self.tables:
             x_UD = x_UD + self._lookup("category", items.category)
         if "item_attribute" in self.tables:
             x_UD = x_UD + self._bag("item_attribute", items.attributes)
+        if self.price is not None:
+            x_UD = torch.addmm(x_UD, items.price_U2, self.price)
         if self.content is not None:
-            x_UD = x_UD + items.content_UF @ self.content
+            x_UD = torch.addmm(x_UD, items.content_UF, self.content)
         return x_UD
 
     def item_tower(self, x_UD: Float[Tensor, "U D"]) -> Float[Tensor, "U D"]:

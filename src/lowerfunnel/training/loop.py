@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from lowerfunnel.training.checkpoint import Checkpoint, load_checkpoint, save_ch
 from lowerfunnel.training.settings import TrainingConfig
 
 
+@runtime_checkable
 class Trainable(Protocol):
     """A model with its data and its optimisers, as the loop sees it."""
 
@@ -41,6 +42,7 @@ class Trainable(Protocol):
         """Take over weights and optimiser state."""
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Shows how far training is."""
 

@@ -1,8 +1,6 @@
 """Write a synthetic world to a folder: its log, its catalogue, its users, and its truth."""
 
 import json
-import os
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -13,8 +11,9 @@ import pyarrow.parquet as pq
 from lowerfunnel.config import settings_fingerprint, settings_to_dict
 from lowerfunnel.errors import RunError
 from lowerfunnel.events.schema import ACTIONS, event_schema
+from lowerfunnel.files import write_folder, write_json
 from lowerfunnel.world.behaviour import Behaviour
-from lowerfunnel.world.config import WorldConfig
+from lowerfunnel.world.settings import WorldConfig
 from lowerfunnel.world.population import Population, draw_population
 from lowerfunnel.world.tables import category_names, event_table, item_table, user_table
 from lowerfunnel.world.truth import WORLD_FILE, WorldTruth
@@ -39,14 +38,12 @@ def generate_world(config: WorldConfig, out: Path) -> WorldTruth:
             return WorldTruth.load(out)
         if not out.is_dir() or any(out.iterdir()):
             raise RunError(f"{out} already holds something else than this world; choose a new folder or delete it")
-    unfinished = out.with_name(f".{out.name}.unfinished")
+    rng = np.random.default_rng(config.seed)
+    people = draw_population(config, rng)
+    truth = WorldTruth.of(config, people)
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)  # left by a run that was killed
-        unfinished.mkdir(parents=True)
-        truth = _write(config, unfinished)
-        os.replace(unfinished, out)  # noqa: PTH105 - replaces an empty folder, which Path.rename does not promise
+        write_folder(out, lambda folder: _write(people, truth, rng, folder))
     except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
         raise RunError(f"the synthetic world could not be written to {out}: {error.strerror or error}") from error
     return truth
 
@@ -63,10 +60,8 @@ def _fingerprint(config: WorldConfig) -> str:
     return f"{VERSION}-{settings_fingerprint(config)}"
 
 
-def _write(config: WorldConfig, folder: Path) -> WorldTruth:
-    rng = np.random.default_rng(config.seed)
-    people = draw_population(config, rng)
-    truth = WorldTruth.of(config, people)
+def _write(people: Population, truth: WorldTruth, rng: np.random.Generator, folder: Path) -> None:
+    config = truth.config
     categories = category_names(config.n_categories)
     _write_table(item_table(people, categories, rng), folder / "items.parquet")
     _write_table(user_table(people, categories, rng), folder / "users.parquet")
@@ -81,8 +76,7 @@ def _write(config: WorldConfig, folder: Path) -> WorldTruth:
         "events": actions.total(),
         "actions": {action: actions[action] for action in ACTIONS if actions[action]},
     }
-    (folder / WORLD_FILE).write_text(json.dumps(world, indent=2) + "\n", encoding="utf-8")
-    return truth
+    write_json(folder / WORLD_FILE, world)
 
 
 def _write_events(behaviour: Behaviour, people: Population, rng: np.random.Generator, path: Path) -> Counter[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lowerfunnel.world.config import WorldConfig
+from lowerfunnel.world.settings import WorldConfig
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

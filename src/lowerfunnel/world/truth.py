@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save
 
 from lowerfunnel.config import load_settings
 from lowerfunnel.errors import RunError
-from lowerfunnel.world.config import WorldConfig
+from lowerfunnel.world.settings import WorldConfig
 from lowerfunnel.world.population import Floats, Ints, Population
 
 TRUTH_FILE = "truth.safetensors"

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lowerfunnel.pipeline.report.data import Example, ItemFields
 from lowerfunnel.pipeline.report.formats import count, finite
@@ -24,6 +24,8 @@ class Label:
     """Its id as text: what marks the same item everywhere on a card."""
     name: str
     details: str
+    hint: str
+    """Shown when pointed at."""
     swatch: int | None
     """Colour of its category within the card; None where the category occurs only once."""
 
@@ -43,8 +45,9 @@ class CandidateLine:
     """One candidate."""
 
     label: Label
-    rank: str
+    rank: int
     score: str
+    """Empty where it is not known."""
     length: float
     """Of the score's bar, in per cent."""
     touched: bool
@@ -96,15 +99,22 @@ def _group(item: ItemFields) -> tuple[str, str]:
 
 def _label(item: ItemFields, colours: Mapping[tuple[str, str], int]) -> Label:
     key, title = str(item["item_id"]), item.get("title")
-    details = [f"item {key}"] if title else []
-    if item.get("category"):
-        details.append(f"category {item['category']}")
-    if item.get("advertiser"):
-        details.append(f"by {item['advertiser']}")
+    category, advertiser = item.get("category"), item.get("advertiser")
+    details = []
+    if category:
+        details.append(f"category {category}" if category.isdecimal() else category)
+    if advertiser:
+        details.append(f"advertiser {advertiser}" if advertiser.isdecimal() else f"by {advertiser}")
     price = finite(item.get("price"))
     if price is not None:
         details.append(f"{price:,.2f} {item.get('currency') or ''}".strip())
-    return Label(key, title or f"Item {key}", " · ".join(details), colours.get(_group(item)))
+    return Label(
+        key,
+        title or (key if key.startswith("(") else f"Item {key}"),
+        " · ".join(details),
+        f"item {key}",
+        colours.get(_group(item)),
+    )
 
 
 def _card(example: Example) -> Card:
@@ -116,7 +126,12 @@ def _card(example: Example) -> Card:
     depth = example.get("depth", 1000)
 
     events = tuple(
-        EventLine(_label(event, colours), action_name(event["action"]), action_colour(event["action"]), event.get("time") or "")
+        EventLine(
+            _label(event, colours),
+            action_name(event["action"]),
+            action_colour(event["action"]),
+            event.get("time") or "",
+        )
         for event in example["timeline"]
     )
     left_out = example.get("events_before", len(events)) - len(events)
@@ -158,23 +173,26 @@ def _candidates(
     candidates = sorted(example["candidates"], key=lambda candidate: candidate["rank"])
     scores = [candidate["score"] for candidate in candidates]
     low, high = min(scores, default=0.0), max(scores, default=0.0)
-    shown, more = [], []
-    last_rank = 0
+    shown: list[CandidateLine] = []
+    more: list[CandidateLine] = []
     for place, candidate in enumerate(candidates):
         bought = candidate.get("held_out", False)
-        at_once = place < SHOWN_CANDIDATES or bought
         line = CandidateLine(
             label=_label(candidate, colours),
-            rank=count(candidate["rank"]),
+            rank=candidate["rank"],
             score=f"{candidate['score']:.3f}",
             length=round(100 * (candidate["score"] - low) / (high - low), 1) if high > low else 100.0,
             touched=candidate.get("touched_before", False),
             bought=bought,
-            gap=at_once and candidate["rank"] > last_rank + 1,
+            gap=False,
         )
-        if at_once:
-            shown.append(line)
-            last_rank = candidate["rank"]
-        else:
-            more.append(line)
-    return tuple(shown), tuple(more)
+        (shown if place < SHOWN_CANDIDATES or bought else more).append(line)
+    listed = {candidate["rank"] for candidate in candidates}
+    shown += [
+        CandidateLine(_label(target, colours), target["rank"], "", 0.0, touched=False, bought=True, gap=False)
+        for target in example["held_out"]
+        if target["rank"] is not None and target["rank"] not in listed
+    ]
+    shown.sort(key=lambda line: line.rank)
+    above = [0, *(line.rank for line in shown)]
+    return tuple(replace(line, gap=line.rank > rank + 1) for line, rank in zip(shown, above, strict=False)), tuple(more)

@@ -4,6 +4,7 @@ Each function returns one Vega-Lite spec, built with Altair, as plain data. All 
 the page. Parameters and views are named here, because Altair would number them over the life of the process.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ _LABEL_GAP = 15
 _IS_SHARE = f"indexof({sorted(SHARES)}, family) >= 0"
 
 
-def finish(chart: alt.Chart | alt.LayerChart) -> Spec:
+def finish(chart: alt.TopLevelMixin) -> Spec:
     """Turn a chart into plain data without Altair's own theme."""
     spec: Spec = chart.to_dict()
     spec.pop("config", None)
@@ -41,6 +42,11 @@ def model_scale(models: Sequence[str], values: Mapping[str, Any] | None = None) 
     return alt.Scale(domain=[model_name(model) for model in models], range=look)
 
 
+def ours_or_floor(ours: float, floor: float) -> Any:
+    """Choose a width, size or opacity: one for lowerfunnel, one for all floors."""
+    return alt.when(alt.datum.shown == model_name(OUR_MODEL)).then(alt.value(ours)).otherwise(alt.value(floor))
+
+
 def spread(heights: Sequence[float], gap: float, top: float) -> list[float]:
     """Move labels as little as possible apart, so that neighbours keep `gap` and none lies outside [0, top]."""
     order = sorted(range(len(heights)), key=lambda i: heights[i])
@@ -56,17 +62,19 @@ def spread(heights: Sequence[float], gap: float, top: float) -> list[float]:
     return placed
 
 
-def curves(rows: Sequence[Record], ends: Sequence[Record], tips: Sequence[Record], models: Sequence[str], first: Record) -> Spec:
+def curves(
+    rows: Sequence[Record], ends: Sequence[Record], tips: Sequence[Record], models: Sequence[str], first: Record
+) -> Spec:
     """Draw a metric over K for every model, with interval bands.
 
     Args:
-        rows: One record per point: task, family, slice, k, model, shown, value, low, high.
+        rows: One record per point: task and slice as numbers, family, k, shown, value, low, high.
         ends: One record per line: task, family, slice, k, shown, y, where its label stands.
         tips: One record per K: task, family, slice, k and the text of model i under `m{i}`.
         models: All models, in order.
         first: What is shown first: task, family, slice.
     """
-    params = [alt.Parameter(name=alt.ParameterName(name), value=first[name]) for name in ("task", "family", "slice")]
+    params = [alt.param(name=name, value=first[name]) for name in ("task", "family", "slice")]
     chosen = "datum.task == task && datum.family == family && datum.slice == slice"
     ks = sorted({int(row["k"]) for row in rows})
     x = alt.X(
@@ -84,29 +92,31 @@ def curves(rows: Sequence[Record], ends: Sequence[Record], tips: Sequence[Record
         y=alt.Y("low:Q", title=None, axis=y_axis, scale=alt.Scale(zero=True, nice=False)),
         y2="high:Q",
         color=colour,
-        opacity=alt.when(alt.datum.model == OUR_MODEL).then(alt.value(0.2)).otherwise(alt.value(0.12)),
+        opacity=ours_or_floor(0.2, 0.12),
     )
     line = base.mark_line(strokeCap="round", strokeJoin="round").encode(
         x=x,
         y=y,
         color=colour,
         strokeDash=alt.StrokeDash("shown:N", scale=model_scale(models, DASHES), legend=None),
-        strokeWidth=alt.StrokeWidth("shown:N", scale=model_scale(models, {OUR_MODEL: 3.2, "popularity": 1.7}), legend=None),
+        strokeWidth=ours_or_floor(3.2, 1.7),
     )
     dot = base.mark_point(filled=True, opacity=1).encode(
         x=x,
         y=y,
         color=colour,
         shape=alt.Shape("shown:N", scale=model_scale(models, SHAPES), legend=None),
-        size=alt.Size("shown:N", scale=model_scale(models, {OUR_MODEL: 60, "popularity": 30}), legend=None),
+        size=ours_or_floor(60, 30),
     )
     names = (
         alt.Chart(inline(ends))
         .transform_filter(chosen)
-        .mark_text(align="left", dx=10, baseline="middle", fontSize=12.5)
+        .mark_text(align="left", dx=10, baseline="middle", fontSize=12.5, limit=130)
         .encode(x=x, y=alt.Y("y:Q"), text="shown:N", color=colour)
     )
-    hover = alt.selection_point(name="hover", on="pointerover", clear="pointerout", nearest=True, encodings=["x"], empty=False)
+    hover = alt.selection_point(
+        name="hover", on="pointerover", clear="pointerout", nearest=True, encodings=["x"], empty=False
+    )
     cursor = (
         alt.Chart(inline(tips))
         .transform_filter(chosen)
@@ -119,11 +129,10 @@ def curves(rows: Sequence[Record], ends: Sequence[Record], tips: Sequence[Record
         )
         .add_params(hover)
     )
-    widest = max(len(model_name(model)) for model in models)
     return finish(
         alt.layer(band, cursor, line, dot, names)
         .add_params(*params)
-        .properties(width="container", height=CURVE_HEIGHT, padding={"right": 18 + 7 * min(widest, 14), "left": 2, "top": 8, "bottom": 2})
+        .properties(width="container", height=CURVE_HEIGHT, padding={"right": 4, "left": 2, "top": 8, "bottom": 2})
     )
 
 
@@ -148,12 +157,24 @@ def slices(rows: Sequence[Record], order: Sequence[str], models: Sequence[str], 
         models: All models, from top to bottom within a slice.
         first: The metric that is shown first.
     """
-    params = [alt.Parameter(name=alt.ParameterName("metric"), value=first)]
+    params = [alt.param(name="metric", value=first)]
     share = _IS_SHARE.replace("family", "split(metric, '@')[0]")
-    x_axis = alt.Axis(labelExpr=f"{share} ? format(datum.value, '~%') : format(datum.value, '~g')", grid=True, tickCount=6, domain=False, ticks=False)
+    x_axis = alt.Axis(
+        labelExpr=f"{share} ? format(datum.value, '~%') : format(datum.value, '~g')",
+        grid=True,
+        tickCount=6,
+        domain=False,
+        ticks=False,
+    )
     x = alt.X("value:Q", title=None, axis=x_axis, scale=alt.Scale(zero=True))
-    y = alt.Y("slice_shown:N", title=None, sort=list(order), axis=alt.Axis(labelLimit=190, labelColor="var(--ink)"), scale=alt.Scale(paddingInner=0.3, paddingOuter=0.1))
-    offset = alt.YOffset("shown:N", sort=[model_name(model) for model in models])
+    y = alt.Y(
+        "slice_shown:N",
+        title=None,
+        sort=list(order),
+        axis=alt.Axis(labelLimit=190, labelColor="var(--ink)", grid=True, tickBand="extent"),
+        scale=alt.Scale(paddingInner=0, paddingOuter=0),
+    )
+    offset = alt.YOffset("shown:N", sort=[model_name(model) for model in models], scale=alt.Scale(paddingOuter=1))
     colour = alt.Color("shown:N", scale=model_scale(models), legend=None)
     tooltip = [
         alt.Tooltip("slice_shown:N", title="slice"),
@@ -168,7 +189,7 @@ def slices(rows: Sequence[Record], order: Sequence[str], models: Sequence[str], 
         y=y,
         yOffset=offset,
         color=colour,
-        strokeWidth=alt.StrokeWidth("shown:N", scale=model_scale(models, {OUR_MODEL: 3, "popularity": 1.6}), legend=None),
+        strokeWidth=ours_or_floor(3, 1.6),
         tooltip=tooltip,
     )
     dot = base.mark_point(filled=True, opacity=1).encode(
@@ -177,11 +198,13 @@ def slices(rows: Sequence[Record], order: Sequence[str], models: Sequence[str], 
         yOffset=offset,
         color=colour,
         shape=alt.Shape("shown:N", scale=model_scale(models, SHAPES), legend=None),
-        size=alt.Size("shown:N", scale=model_scale(models, {OUR_MODEL: 95, "popularity": 50}), legend=None),
+        size=ours_or_floor(95, 50),
         tooltip=tooltip,
     )
     return finish(
-        alt.layer(whisker, dot).add_params(*params).properties(width="container", height=len(order) * (22 + 9 * len(models)))
+        alt.layer(whisker, dot)
+        .add_params(*params)
+        .properties(width="container", height=len(order) * (22 + 9 * len(models)))
     )
 
 
@@ -196,9 +219,22 @@ def training_curve(records: Sequence[Record], *, x_title: str, share: bool | Non
     """
     colour = "var(--m-popularity)" if share is None else "var(--m-lowerfunnel)"
     base = alt.Chart(inline(records))
-    x = alt.X("x:Q", title=x_title, axis=alt.Axis(format=",~d", tickMinStep=1, tickCount=6), scale=alt.Scale(zero=False, nice=False, padding=8))
-    y = alt.Y("value:Q", title=None, axis=alt.Axis(format="~%" if share else "~g", tickCount=5), scale=alt.Scale(zero=share is not None))
-    tooltip = [alt.Tooltip("x:Q", title=x_title, format=",~d"), alt.Tooltip("value:Q", title="value", format=".2%" if share else ".4f")]
+    x = alt.X(
+        "x:Q",
+        title=x_title,
+        axis=alt.Axis(format=",~d", tickMinStep=1, tickCount=6),
+        scale=alt.Scale(zero=False, nice=False, padding=8),
+    )
+    y = alt.Y(
+        "value:Q",
+        title=None,
+        axis=alt.Axis(format="~%" if share else "~g", tickCount=5),
+        scale=alt.Scale(zero=share is not None),
+    )
+    tooltip = [
+        alt.Tooltip("x:Q", title=x_title, format=",~d"),
+        alt.Tooltip("value:Q", title="value", format=".2%" if share else ".4f"),
+    ]
     line = base.mark_line(color=colour, strokeWidth=2.4, strokeJoin="round", interpolate="monotone").encode(x=x, y=y)
     dot = base.mark_point(filled=True, opacity=1, color=colour, size=42).encode(x=x, y=y, tooltip=tooltip)
     layers: list[alt.Chart] = [line, dot]
@@ -209,27 +245,34 @@ def training_curve(records: Sequence[Record], *, x_title: str, share: bool | Non
 
 
 def score_distribution(scores: ScoreDistribution) -> Spec:
-    """Draw the scores of held-out positives, of the candidates and of random items as shares over one axis."""
-    shown = {"random": "Random items", "candidates": "First 100 candidates", "held_out": "Held-out positives"}
-    colours = {"random": "var(--m-untrained)", "candidates": "var(--m-lowerfunnel)", "held_out": "var(--m-bought)"}
+    """Draw the scores of held-out positives, of the candidates and of random items as shares over one axis.
+
+    Empty bins at both ends are left out.
+    """
+    shown = {"Random items": scores["random"], "First 100 candidates": scores["candidates"]}
+    shown["Held-out positives"] = scores["held_out"]
+    colours = ["var(--m-untrained)", "var(--m-lowerfunnel)", "var(--m-bought)"]
+    filled = [place for place, counts in enumerate(zip(*shown.values(), strict=True)) if any(counts)]
+    first, last = filled[0], filled[-1] + 1
+    edges = [float(edge) for edge in scores["edges"]][first : last + 1]
     records: list[Record] = []
-    edges = [float(edge) for edge in scores["edges"]]
-    series = {"random": scores["random"], "candidates": scores["candidates"], "held_out": scores["held_out"]}
-    for name, counts in series.items():
+    for kind, counts in shown.items():
         total = float(sum(counts))
         if total > 0:
             records += [
-                {"from": low, "to": high, "share": float(value) / total, "kind": shown[name], "of": f"{low:.3g} to {high:.3g}"}
-                for low, high, value in zip(edges[:-1], edges[1:], counts, strict=True)
+                {"from": low, "to": high, "share": value / total, "kind": kind, "of": f"{low:.3g} to {high:.3g}"}
+                for (low, high), value in zip(itertools.pairwise(edges), counts[first:last], strict=True)
             ]
-    colour = alt.Color("kind:N", legend=None, scale=alt.Scale(domain=list(shown.values()), range=list(colours.values())))
+    closing = [{**record, "from": record["to"]} for record in records if record["to"] == edges[-1]]
+    colour = alt.Color("kind:N", legend=None, scale=alt.Scale(domain=list(shown), range=colours))
     bars = (
         alt.Chart(inline(records))
-        .mark_bar(fillOpacity=0.3, strokeWidth=0)
+        .mark_rect(fillOpacity=0.22, strokeWidth=0)
         .encode(
             x=alt.X("from:Q", title="score", scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickCount=8)),
             x2="to:Q",
-            y=alt.Y("share:Q", stack=None, title=None, axis=alt.Axis(format="~%", tickCount=5)),
+            y=alt.Y("share:Q", title=None, axis=alt.Axis(format="~%", tickCount=5)),
+            y2=alt.datum(0),
             color=colour,
             tooltip=[
                 alt.Tooltip("kind:N", title="of"),
@@ -239,8 +282,8 @@ def score_distribution(scores: ScoreDistribution) -> Spec:
         )
     )
     outline = (
-        alt.Chart(inline(records))
+        alt.Chart(inline([*records, *closing]))
         .mark_line(interpolate="step-after", strokeWidth=1.8)
-        .encode(x="from:Q", y=alt.Y("share:Q", stack=None), color=colour)
+        .encode(x="from:Q", y="share:Q", color=colour)
     )
     return finish(alt.layer(bars, outline).properties(width="container", height=250))

@@ -58,10 +58,10 @@ class Delay(TypedDict):
 
 
 class Day(TypedDict):
-    """Events of one day, per action."""
+    """Events of one day (or week), per action."""
 
     day: str
-    """Like "2017-11-25" (UTC)."""
+    """Its first day, like "2017-11-25" (UTC)."""
     counts: Mapping[str, int]
 
 
@@ -76,15 +76,19 @@ class FunnelRate(TypedDict):
 
 
 class Quality(TypedDict, total=False):
-    """What is known of the log. Every key is optional."""
+    """What is known of the log: the keys of `quality.json` that the page shows. Every key is optional."""
 
     actions: Mapping[str, int]
     days: Sequence[Day]
+    days_each: int
+    """Days that one entry of `days` spans; 1 unless said."""
     funnel: Sequence[FunnelRate]
     delays: Sequence[Delay]
     quarantined: Mapping[str, int]
     """Reason -> rows."""
     duplicates: int
+    remarks: Sequence[str]
+    """What looks wrong with this log, one sentence each."""
     cannot: Sequence[str]
     """What this log cannot do, one sentence each ("It has no time: ...")."""
 
@@ -126,6 +130,7 @@ class ExampleCandidate(ItemFields):
     rank: int
     """From 1."""
     score: float
+    """Cosine or whatever the index ranks by."""
     touched_before: NotRequired[bool]
     held_out: NotRequired[bool]
 
@@ -207,12 +212,16 @@ class ReportData:
 
     def __post_init__(self) -> None:
         if self.data not in ("real", "synthetic"):
-            raise ValueError(f"data must be 'real' or 'synthetic', got {self.data!r}: every number on the page says which")
+            raise ValueError(
+                f"data must be 'real' or 'synthetic', got {self.data!r}: every number on the page says which"
+            )
         strangers = sorted({str(row["data"]) for row in self.rows if row["data"] != self.data})
         if strangers:
             raise ValueError(f"the report is about {self.data} data, but some of its rows are {', '.join(strangers)}")
         if self.scores is not None:
             bins = len(self.scores["edges"]) - 1
             for name in ("held_out", "candidates", "random"):
-                if len(self.scores[name]) != bins:  # type: ignore[literal-required]
-                    raise ValueError(f"scores: {bins + 1} edges need {bins} counts, {name} has {len(self.scores[name])}")  # type: ignore[literal-required]
+                if len(self.scores[name]) != bins:
+                    raise ValueError(
+                        f"scores: {bins + 1} edges need {bins} counts, {name} has {len(self.scores[name])}"
+                    )

@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+MINUS = "\N{MINUS SIGN}"
+
 SHARES = frozenset({"recall", "micro_recall", "hr", "coverage", "advertiser_coverage"})
 """Metrics that are shares of something and shown in per cent."""
 
@@ -45,23 +47,34 @@ FAMILY_MEANINGS = {
     "advertiser_coverage": "share of advertisers that fill 90% of all results",
 }
 
-SLICE_ORDER = ("all", "retargeting", "discovery", "cold_items", "activity_low", "activity_mid", "activity_high")
+SLICE_ORDER = (
+    "all",
+    "retargeting",
+    "discovery",
+    "cold_items",
+    "activity_none",
+    "activity_low",
+    "activity_middle",
+    "activity_high",
+)
 SLICE_NAMES = {
     "all": "Everything",
     "retargeting": "Retargeting",
     "discovery": "Discovery",
     "cold_items": "Cold items",
+    "activity_none": "No activity",
     "activity_low": "Low activity",
-    "activity_mid": "Mid activity",
+    "activity_middle": "Middle activity",
     "activity_high": "High activity",
 }
 SLICE_MEANINGS = {
     "retargeting": "items the user had touched before",
     "discovery": "items new to the user",
-    "cold_items": "items rarely or never bought in training",
-    "activity_low": "users with the shortest history",
-    "activity_mid": "users in the middle",
-    "activity_high": "users with the longest history",
+    "cold_items": "items with few events or none in training",
+    "activity_none": "users without history",
+    "activity_low": "the third of users with the shortest history",
+    "activity_middle": "the third in the middle",
+    "activity_high": "the third with the longest history",
 }
 
 
@@ -133,7 +146,8 @@ def percent(value: float) -> str:
 def interval(low: float, high: float, *, share: bool) -> str:
     """Return "22.3 to 25.9%"."""
     if not share:
-        return f"{low:.4f} to {high:.4f}"
+        decimals = 3 if max(abs(low), abs(high)) >= 0.01 else 4
+        return f"{low:.{decimals}f} to {high:.{decimals}f}"
     decimals = _decimals(max(abs(low), abs(high)))
     return f"{low * 100:.{decimals}f} to {high * 100:.{decimals}f}%"
 
@@ -147,15 +161,16 @@ def points(difference: float, *, share: bool) -> str:
     """Return the size of a difference: "4.0 points" of per cent for a share, else the number."""
     if not share:
         return f"{abs(difference):.4f}"
-    return f"{abs(difference) * 100:.{_decimals(difference)}f} points"
+    size = abs(difference) * 100
+    return f"{size:.{1 if size >= 1 else 2}f} points"
 
 
 def signed_interval(low: float, high: float, *, share: bool) -> str:
     """Return the interval of a difference: "+15.8 to +18.1"."""
     if not share:
-        return f"{low:+.4f} to {high:+.4f}".replace("-", "−")
+        return f"{low:+.4f} to {high:+.4f}".replace("-", MINUS)
     decimals = _decimals(max(abs(low), abs(high)))
-    return f"{low * 100:+.{decimals}f} to {high * 100:+.{decimals}f}".replace("-", "−")
+    return f"{low * 100:+.{decimals}f} to {high * 100:+.{decimals}f}".replace("-", MINUS)
 
 
 def count(value: float) -> str:

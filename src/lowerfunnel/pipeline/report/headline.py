@@ -34,6 +34,8 @@ class Verdict:
     """Of lowerfunnel: ahead, level (zero lies within the interval) or behind."""
     sentence: str
     """The same in plain words."""
+    detail: str
+    """By how much, with the interval of the difference as a gain of whoever is ahead."""
     value: float
     """What the floor reaches."""
     low: float | None
@@ -70,7 +72,10 @@ def leading_metric(data: ReportData, task: str) -> str | None:
     ours = [
         row["metric"]
         for row in data.rows
-        if row["model"] == OUR_MODEL and row["task"] == task and row["slice"] == "all" and finite(row["value"]) is not None
+        if row["model"] == OUR_MODEL
+        and row["task"] == task
+        and row["slice"] == "all"
+        and finite(row["value"]) is not None
     ]
     compared = [c["metric"] for c in data.comparisons if c.get("task", task) == task and c.get("slice", "all") == "all"]
     for name in (*compared, *PREFERRED, *ours):
@@ -88,7 +93,10 @@ def headline(data: ReportData) -> Headline | None:
     rows = {
         row["model"]: row
         for row in data.rows
-        if row["task"] == task and row["slice"] == "all" and row["metric"] == metric and finite(row["value"]) is not None
+        if row["task"] == task
+        and row["slice"] == "all"
+        and row["metric"] == metric
+        and finite(row["value"]) is not None
     }
     own = rows.pop(OUR_MODEL)
     value = _value(own)
@@ -156,9 +164,11 @@ def _verdict(own: MetricRow, floor: MetricRow, paired: Comparison | None) -> Ver
     difference = _value(own) - theirs
     low, high = finite(floor["ci_low"]), finite(floor["ci_high"])
     if paired is not None:
-        difference = paired["difference"]
-        outcome = _outcome(paired["ci_low"], paired["ci_high"])
-        span = f" ({signed_interval(paired['ci_low'], paired['ci_high'], share=share)})"
+        difference, lowest, highest = paired["difference"], paired["ci_low"], paired["ci_high"]
+        outcome = _outcome(lowest, highest)
+        if outcome == "behind":
+            lowest, highest = -highest, -lowest
+        span = f" ({signed_interval(lowest, highest, share=share)})"
     else:
         own_low, own_high = finite(own["ci_low"]), finite(own["ci_high"])
         if own_low is None or own_high is None or low is None or high is None:
@@ -166,15 +176,20 @@ def _verdict(own: MetricRow, floor: MetricRow, paired: Comparison | None) -> Ver
         else:
             outcome, span = _outcome(own_low - high, own_high - low), ", judged by separate intervals"
     size = points(difference, share=share)
-    if outcome == "level":
-        sentence = f"Level with {name}: the difference of {size}{span} is not clear."
-        if difference == 0:
-            sentence = f"Level with {name}: no difference{span}."
+    detail = f"by {size}{span}"
+    if outcome == "level" and difference == 0:
+        detail = f"no difference{span}"
+        sentence = f"Level with {name}: {detail}."
+    elif outcome == "level":
+        detail = f"{size} {'more' if difference > 0 else 'less'}{span}"
+        sentence = f"Level with {name}: {detail}, not clear."
     elif outcome == "ahead":
-        sentence = f"Ahead of {name} by {size}{span}."
+        sentence = f"Ahead of {name} {detail}."
     else:
-        sentence = f"{name} is still ahead by {size}{span}."
-    return Verdict(floor=floor["model"], outcome=outcome, sentence=sentence, value=theirs, low=low, high=high)
+        sentence = f"{name} is still ahead {detail}."
+    return Verdict(
+        floor=floor["model"], outcome=outcome, sentence=sentence, detail=detail, value=theirs, low=low, high=high
+    )
 
 
 def _outcome(low: float, high: float) -> Outcome:

@@ -1,6 +1,5 @@
 """The charts about the log: events per day, delays."""
 
-import itertools
 from collections.abc import Sequence
 
 import altair as alt
@@ -10,6 +9,10 @@ from lowerfunnel.pipeline.report.data import Day, Delay
 from lowerfunnel.pipeline.report.formats import hours
 from lowerfunnel.pipeline.report.palette import ACTION_NAMES, action_colour, action_name
 
+_DELAY_LABEL = (
+    "datum.value < 0.01 ? '1 s' : datum.value < 0.1 ? '1 min' : datum.value < 0.5 ? '10 min' : "
+    "datum.value < 24 ? datum.value + ' h' : format(datum.value / 24, 'd') + ' d'"
+)
 _DELAY_TICKS_H = (1 / 3600, 1 / 60, 1 / 6, 1, 6, 24, 24 * 7, 24 * 30, 24 * 365)
 
 
@@ -30,15 +33,29 @@ def events_per_day(days: Sequence[Day]) -> Spec:
         for action in actions
     ]
     tips: list[Record] = [
-        {"day": day["day"], **{f"a{i}": int(day["counts"].get(action, 0)) for i, action in enumerate(actions)}} for day in days
+        {"day": day["day"], **{f"a{i}": int(day["counts"].get(action, 0)) for i, action in enumerate(actions)}}
+        for day in days
     ]
     top = max((int(record["events"]) for record in records), default=1)
-    ticks = [0, *itertools.takewhile(lambda tick: tick <= 3 * top, (10**power for power in range(12)))]
-    x = alt.X("day:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(tickCount=6, labelOverlap=True, grid=False))
-    y = alt.Y("events:Q", title=None, scale=alt.Scale(type="symlog", constant=1), axis=alt.Axis(values=ticks, format="~s"))
-    colour = alt.Color("action:N", legend=None, scale=alt.Scale(domain=shown, range=[action_colour(a) for a in actions]))
+    powers = [10**power for power in range(15)]
+    ceiling = next((power for power in powers if power >= top), top)
+    ticks = [0, *(power for power in powers if power <= ceiling)]
+    x = alt.X(
+        "day:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(tickCount=6, labelOverlap=True, grid=False)
+    )
+    y = alt.Y(
+        "events:Q",
+        title=None,
+        scale=alt.Scale(type="symlog", constant=1, domain=[0, ceiling], nice=False),
+        axis=alt.Axis(values=ticks, labelExpr="format(datum.value, '~s')"),
+    )
+    colour = alt.Color(
+        "action:N", legend=None, scale=alt.Scale(domain=shown, range=[action_colour(a) for a in actions])
+    )
     line = alt.Chart(inline(records)).mark_line(strokeWidth=2, strokeJoin="round").encode(x=x, y=y, color=colour)
-    hover = alt.selection_point(name="hover", on="pointerover", clear="pointerout", nearest=True, encodings=["x"], empty=False)
+    hover = alt.selection_point(
+        name="hover", on="pointerover", clear="pointerout", nearest=True, encodings=["x"], empty=False
+    )
     cursor = (
         alt.Chart(inline(tips))
         .mark_rule(color="var(--muted)")
@@ -72,21 +89,21 @@ def delay(record: Delay) -> Spec:
         }
         for low, high, number in zip(edges[:-1], edges[1:], record["counts"], strict=True)
     ]
-    labels = "datum.value < 0.01 ? '1 s' : datum.value < 0.1 ? '1 min' : datum.value < 0.5 ? '10 min' : datum.value < 24 ? datum.value + ' h' : format(datum.value / 24, 'd') + ' d'"
     span = (max(lowest, edges[0]), max(edges[-1], lowest * 2))
     ticks = [tick for tick in _DELAY_TICKS_H if span[0] <= tick <= span[1]]
     chart = (
         alt.Chart(inline(bars))
-        .mark_bar(color="var(--m-bought)", fillOpacity=0.75, stroke="var(--panel)", strokeWidth=1)
+        .mark_rect(fill="var(--m-bought)", fillOpacity=0.8, stroke="var(--panel)", strokeWidth=1)
         .encode(
             x=alt.X(
                 "from:Q",
                 title=None,
                 scale=alt.Scale(type="log", domain=list(span), nice=False),
-                axis=alt.Axis(values=ticks, labelExpr=labels, labelOverlap=True),
+                axis=alt.Axis(values=ticks, labelExpr=_DELAY_LABEL, labelOverlap=True),
             ),
             x2="to:Q",
-            y=alt.Y("share:Q", title=None, axis=alt.Axis(format="~%", tickCount=4)),
+            y=alt.Y("share:Q", title=None, axis=alt.Axis(format="~%", tickCount=4), scale=alt.Scale(zero=True)),
+            y2=alt.datum(0),
             tooltip=[
                 alt.Tooltip("of:N", title="delay"),
                 alt.Tooltip("share:Q", title="share", format=".1%"),

@@ -20,6 +20,7 @@ from lowerfunnel.pipeline.report.formats import (
     model_name,
     parse_metric,
     percent,
+    slice_order,
 )
 from lowerfunnel.pipeline.report.headline import Headline, Outcome, headline
 from lowerfunnel.pipeline.report.palette import ACTION_NAMES, action_colour, action_name
@@ -49,6 +50,7 @@ class Standing:
     high: float | None
     outcome: Outcome | None
     """Of lowerfunnel against it; None for lowerfunnel itself."""
+    detail: str
     sentence: str
 
 
@@ -83,6 +85,7 @@ class Log:
     delays: tuple[Titled, ...]
     quarantined: tuple[tuple[str, str], ...]
     duplicates: str
+    remarks: tuple[str, ...]
     cannot: tuple[str, ...]
 
 
@@ -111,21 +114,23 @@ class Page:
 def build_page(data: ReportData) -> Page:
     """Compute the page."""
     lead = headline(data)
-    page = Page(data=data, headline=lead, facts=_facts(data), cards=cards(data.examples), settings=_settings(data.settings))
+    page = Page(
+        data=data, headline=lead, facts=_facts(data), cards=cards(data.examples), settings=_settings(data.settings)
+    )
     if lead is not None:
         page.metric = metric_name(lead.metric)
         page.standings = _standings(lead)
         page.models = results.models_of(results.usable(data.rows))
         page.curves = results.curves(data.rows, lead)
         page.slices = results.slices(data.rows, lead)
-        page.slice_names = sorted({row["slice"] for row in data.rows})
+        page.slice_names = sorted({row["slice"] for row in data.rows}, key=slice_order)
         page.coverage = results.coverage(data.rows, lead)
     for name, chart in (("curves", page.curves), ("slices", page.slices)):
         if chart is not None:
             page.specs[name] = chart.spec
     page.table = results.table(data.rows)
     page.training = _training(data, lead, page.specs)
-    if data.scores is not None and any(sum(data.scores[name]) > 0 for name in ("held_out", "candidates", "random")):  # type: ignore[literal-required]
+    if data.scores is not None and any(sum(data.scores[name]) > 0 for name in ("held_out", "candidates", "random")):
         page.specs["scores"] = charts.score_distribution(data.scores)
     if data.quality:
         page.log = _log(data.quality, page.specs)
@@ -147,10 +152,10 @@ def _facts(data: ReportData) -> list[tuple[str, str, str]]:
 def _standings(lead: Headline) -> list[Standing]:
     """Rank lowerfunnel and its floors, best first."""
     share = parse_metric(lead.metric).is_share
-    entries: list[tuple[str, float, float | None, float | None, Outcome | None, str]] = [
-        (OUR_MODEL, lead.value, lead.low, lead.high, None, "")
+    entries: list[tuple[str, float, float | None, float | None, Outcome | None, str, str]] = [
+        (OUR_MODEL, lead.value, lead.low, lead.high, None, "", "")
     ]
-    entries += [(v.floor, v.value, v.low, v.high, v.outcome, v.sentence) for v in lead.verdicts]
+    entries += [(v.floor, v.value, v.low, v.high, v.outcome, v.detail, v.sentence) for v in lead.verdicts]
     longest = max([entry[1] for entry in entries] + [entry[3] or 0.0 for entry in entries]) or 1.0
 
     def length(value: float) -> float:
@@ -166,9 +171,10 @@ def _standings(lead: Headline) -> list[Standing]:
             low=None if low is None else length(low),
             high=None if high is None else length(high),
             outcome=outcome,
+            detail=detail,
             sentence=sentence,
         )
-        for model, value, low, high, outcome, sentence in sorted(entries, key=lambda entry: -entry[1])
+        for model, value, low, high, outcome, detail, sentence in sorted(entries, key=lambda entry: -entry[1])
     ]
 
 
@@ -210,7 +216,12 @@ def _log(quality: Quality, specs: dict[str, charts.Spec]) -> Log:
     drawn = None
     if days:
         specs["days"] = log_charts.events_per_day(days)
-        drawn = Titled("days", "Events per day", "Each step up the axis is ten times as many.")
+        each = quality.get("days_each", 1)
+        drawn = Titled(
+            "days",
+            "Events per day" if each == 1 else "Events per week" if each == 7 else f"Events per {each} days",
+            f"{days[0]['day']} to {days[-1]['day']}, UTC. Each step up the axis is ten times as many.",
+        )
     delays = []
     for place, record in enumerate(quality.get("delays", ())):
         if sum(record["counts"]) > 0:
@@ -238,10 +249,13 @@ def _log(quality: Quality, specs: dict[str, charts.Spec]) -> Log:
         delays=tuple(delays),
         quarantined=tuple(
             (reason, count(number))
-            for reason, number in sorted(quality.get("quarantined", {}).items(), key=lambda entry: (-entry[1], entry[0]))
+            for reason, number in sorted(
+                quality.get("quarantined", {}).items(), key=lambda entry: (-entry[1], entry[0])
+            )
             if number
         ),
         duplicates=count(quality["duplicates"]) if quality.get("duplicates") else "",
+        remarks=tuple(quality.get("remarks", ())),
         cannot=tuple(quality.get("cannot", ())),
     )
 

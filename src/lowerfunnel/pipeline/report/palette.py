@@ -1,7 +1,7 @@
 """How models and actions look, and what all charts share.
 
-Colours are CSS variables of `page.css`, so that one chart serves light, dark and print: Vega's SVG renderer sets them as
-CSS properties and never needs to know their value.
+Colours are CSS variables of `page.css`, so that one chart serves light, dark and print: Vega's SVG renderer sets them
+as CSS properties and never needs to know their value.
 """
 
 from typing import Any

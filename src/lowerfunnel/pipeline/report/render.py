@@ -30,15 +30,19 @@ from lowerfunnel.pipeline.report.palette import CHART_CONFIG, model_colour
 def render_report(data: ReportData) -> str:
     """Return the report as one HTML page. The same data give the same page."""
     page = build_page(data)
-    return _environment().get_template("page.html.j2").render(
-        page=page,
-        data=data,
-        charts_json=embedded_json({"config": CHART_CONFIG, "specs": page.specs}),
-        vega=_vega() if page.specs else "",
-        families={name: text for name, text in FAMILY_MEANINGS.items() if _has_family(data, name)},
-        family_names=FAMILY_NAMES,
-        model_meanings=MODEL_MEANINGS,
-        slice_meanings=SLICE_MEANINGS,
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            data=data,
+            charts_json=embedded_json({"config": CHART_CONFIG, "specs": page.specs}),
+            vega=_vega() if page.specs else "",
+            families={name: text for name, text in FAMILY_MEANINGS.items() if _has_family(data, name)},
+            family_names=FAMILY_NAMES,
+            model_meanings=MODEL_MEANINGS,
+            slice_meanings=SLICE_MEANINGS,
+        )
     )
 
 
@@ -87,8 +91,10 @@ def _vega() -> Markup:
     import vl_convert
 
     version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    script = vl_convert.javascript_bundle(vl_version=version)
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
     lowered = script.lower()
     if "</script" in lowered or "<!--" in lowered:
-        raise RuntimeError("Vega's JavaScript holds a closing script tag or a comment mark and cannot be inlined as it is")
+        raise RuntimeError(
+            "Vega's JavaScript holds a closing script tag or a comment mark and cannot be inlined as it is"
+        )
     return Markup(script)  # noqa: S704 - checked above

@@ -90,11 +90,15 @@ def value_text(row: MetricRow) -> str:
 
 def curves(rows: Sequence[MetricRow], lead: Headline) -> Chart | None:
     """Build the chart over K; None where no metric was taken at two list lengths."""
-    points: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in usable(rows):
+    kept = [row for row in usable(rows) if parse_metric(row["metric"]).family in CURVE_FAMILIES]
+    tasks = sorted({row["task"] for row in kept}, key=lambda task: (task != lead.task, task))
+    names = sorted({row["slice"] for row in kept}, key=slice_order)[:MOST_SLICES]
+    # The spec holds thousands of points: tasks and slices stand in it by their place, which keeps the page small.
+    points: dict[tuple[int, str, int], list[dict[str, Any]]] = defaultdict(list)
+    for row in kept:
         family, k = parse_metric(row["metric"])
-        if family in CURVE_FAMILIES and k is not None:
-            key = (row["task"], family, row["slice"])
+        if k is not None and row["slice"] in names:
+            key = (tasks.index(row["task"]), family, names.index(row["slice"]))
             points[key].append({"task": key[0], "family": family, "slice": key[2], "k": k, **_point(row)})
     if not any(len({point["k"] for point in series}) > 1 for series in points.values()):
         return None
@@ -107,21 +111,23 @@ def curves(rows: Sequence[MetricRow], lead: Headline) -> Chart | None:
         for point in series:
             by_k[point["k"]][f"m{models.index(point['model'])}"] = point["tip"]
         tips += [{"task": task, "family": family, "slice": name, "k": k, **texts} for k, texts in sorted(by_k.items())]
-    tasks = sorted({key[0] for key in points}, key=lambda task: (task != lead.task, task))
     families = [family for family in CURVE_FAMILIES if any(key[1] == family for key in points)]
-    names = sorted({key[2] for key in points}, key=slice_order)[:MOST_SLICES]
     family = parse_metric(lead.metric).family
-    first = {"task": lead.task, "family": family if family in families else families[0], "slice": "all"}
+    first = {"task": 0, "family": family if family in families else families[0], "slice": 0}
     drawn = [
-        {key: value for key, value in point.items() if key not in ("tip", "n")}
-        for key, series in points.items()
-        if key[2] in names
+        {key: value for key, value in point.items() if key not in ("tip", "n", "model")}
+        for series in points.values()
         for point in series
     ]
     controls = (
-        Control("family", "Metric", tuple(Choice(f, FAMILY_NAMES[f], FAMILY_MEANINGS[f]) for f in families), first["family"]),
-        Control("slice", "Slice", tuple(Choice(n, slice_name(n)) for n in names), "all"),
-        Control("task", "Task", tuple(Choice(t, t.capitalize()) for t in tasks), lead.task),
+        Control(
+            "family",
+            "Metric",
+            tuple(Choice(f, FAMILY_NAMES[f], FAMILY_MEANINGS[f]) for f in families),
+            str(first["family"]),
+        ),
+        Control("slice", "Slice", tuple(Choice(str(i), slice_name(n)) for i, n in enumerate(names)), "0"),
+        Control("task", "Task", tuple(Choice(str(i), t.capitalize()) for i, t in enumerate(tasks)), "0"),
     )
     return Chart(
         charts.curves(drawn, ends, tips, models, first),
@@ -138,10 +144,13 @@ def slices(rows: Sequence[MetricRow], lead: Headline) -> Chart | None:
         return None
     sizes = {row["slice"]: row["n"] for row in chosen if row["metric"] == lead.metric and row["model"] == OUR_MODEL}
     labels = {
-        name: slice_name(name) if sizes.get(name) is None else f"{slice_name(name)} ({count(sizes[name] or 0)})" for name in names
+        name: slice_name(name) if sizes.get(name) is None else f"{slice_name(name)} ({count(sizes[name] or 0)})"
+        for name in names
     }
     records = [
-        {**_point(row), "metric": row["metric"], "slice_shown": labels[row["slice"]]} for row in chosen if row["slice"] in labels
+        {**_point(row), "metric": row["metric"], "slice_shown": labels[row["slice"]]}
+        for row in chosen
+        if row["slice"] in labels
     ]
     present = [metric for metric in wanted if any(row["metric"] == metric for row in chosen)]
     spec = charts.slices(records, [labels[name] for name in names], models_of(chosen), lead.metric)
@@ -175,7 +184,9 @@ def coverage(rows: Sequence[MetricRow], lead: Headline) -> Coverage | None:
     if not found:
         return None
     columns = (lead.metric, *sorted(found, key=lambda metric: (parse_metric(metric).family != "coverage", metric)))
-    longest = {c: max((table[key]["value"] or 0.0 for key in table if key[0] == c), default=0.0) or 1.0 for c in columns}
+    longest = {
+        c: max((table[key]["value"] or 0.0 for key in table if key[0] == c), default=0.0) or 1.0 for c in columns
+    }
 
     def cell(metric: str, model: str) -> Bar | None:
         row = table.get((metric, model))
@@ -186,7 +197,8 @@ def coverage(rows: Sequence[MetricRow], lead: Headline) -> Coverage | None:
 
     models = sorted({model for _, model in table}, key=model_order)
     return Coverage(
-        tuple(metric_name(c) for c in columns), tuple((model, tuple(cell(c, model) for c in columns)) for model in models)
+        tuple(metric_name(c) for c in columns),
+        tuple((model, tuple(cell(c, model) for c in columns)) for model in models),
     )
 
 

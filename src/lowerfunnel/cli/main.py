@@ -1,0 +1,196 @@
+"""`lowerfunnel`: from raw event logs to served candidates.
+
+A mistake of the user ends in one sentence on standard error and exit status 2 (settings) or 1 (anything else), never in
+a traceback; a traceback is a bug. Ctrl-C ends with 130.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import rich.console
+import typer
+
+from lowerfunnel import __version__
+from lowerfunnel.errors import ConfigError, LowerfunnelError
+
+app = typer.Typer(
+    name="lowerfunnel",
+    help="Conversion-first ads retrieval: from raw event logs to evaluated, served candidates.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/demo.toml.")]
+RunPath = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")]
+DataPath = Annotated[
+    Path | None, typer.Option("--data", metavar="PATH", help="The folder of the log's files, as the recipe names them.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=c", help="Override a setting of the recipe; may be given many times."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Override the recipe's seed.")]
+
+
+def main() -> None:
+    """Run the command line; the entry point of the package."""
+    console = rich.console.Console(stderr=True)
+    try:
+        status = app(standalone_mode=False)
+    except LowerfunnelError as error:
+        console.print("[bold red]error:[/bold red]", end=" ")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except (KeyboardInterrupt, typer.Abort):
+        console.print("stopped; finished steps are kept, the same command goes on from there", highlight=False)
+        # The exit status that a shell expects of a program ended by Ctrl-C.
+        sys.exit(130)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except BrokenPipeError:
+        # Whoever reads the output has closed it. What is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        # Click reports a wrong option or argument by exceptions of its own, which know how to show themselves.
+        if type(error).__module__.split(".")[0] not in ("click", "typer"):
+            raise
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the run; made if it is not there.")],
+    data: DataPath = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+) -> None:
+    """Import, label, train, index, evaluate and report. Steps that are finished and unchanged are skipped."""
+    from lowerfunnel.pipeline.console import Console
+    from lowerfunnel.pipeline.recipe import load_recipe
+    from lowerfunnel.pipeline.run import start_run
+
+    console = rich.console.Console()
+    start_run(load_recipe(recipe, overrides or [], seed=seed), out=out, data=data, console=Console(console))
+    _print_summary(console, out)
+
+
+@app.command()
+def recommend(
+    folder: RunPath,
+    users: Annotated[
+        Path, typer.Option("--users", metavar="FILE", help="Parquet or CSV with a column user_id; repeats count once.")
+    ],
+    k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Parquet: user_id, item_id, rank (from 1), score.")],
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="Use what was known before this time (ISO 8601, UTC); default: all."),
+    ] = None,
+    exclude_purchased: Annotated[
+        bool,
+        typer.Option("--exclude-purchased/--include-purchased", help="Leave out what a user has already bought."),
+    ] = True,
+) -> None:
+    """Find the best items for a list of users, best first."""
+    from lowerfunnel.pipeline.recommend import recommend_to_file
+
+    written = recommend_to_file(folder, users, k=k, out=out, at=at, exclude_purchased=exclude_purchased)
+    rich.console.Console().print(
+        f"{out}: {written.rows:,} rows for {written.users:,} users"
+        + (f", {written.unknown_users:,} of whom the model does not know" if written.unknown_users else ""),
+        highlight=False,
+    )
+
+
+@app.command()
+def evaluate(folder: RunPath) -> None:
+    """Measure a finished run again and rewrite its metrics.json."""
+    from lowerfunnel.pipeline.console import Console
+    from lowerfunnel.pipeline.run import reopen_run
+
+    console = rich.console.Console()
+    with reopen_run(folder, Console(console), needs="index") as reopened:
+        reopened.evaluate()
+        reopened.report()
+    _print_summary(console, folder)
+
+
+@app.command()
+def report(folder: RunPath) -> None:
+    """Write the report of a run again."""
+    from lowerfunnel.pipeline.console import Console
+    from lowerfunnel.pipeline.run import reopen_run
+
+    console = rich.console.Console()
+    with reopen_run(folder, Console(console), needs="evaluate") as reopened:
+        reopened.report()
+    console.print(str((folder / "report.html").resolve()), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def check(recipe: RecipePath, data: DataPath = None, overrides: Overrides = None) -> None:
+    """Import a log and print how good its data are. Nothing is kept."""
+    from lowerfunnel.events.quality import read_quality
+    from lowerfunnel.events.quality_page import render_quality
+    from lowerfunnel.pipeline.recipe import load_recipe
+    from lowerfunnel.pipeline.run import import_log
+
+    loaded = load_recipe(recipe, overrides or [])
+    with tempfile.TemporaryDirectory(prefix="lowerfunnel-check-") as scratch:
+        import_log(loaded, data, Path(scratch))
+        quality = read_quality(Path(scratch) / "store")
+    render_quality(quality, rich.console.Console())
+
+
+@app.command()
+def world(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write the log into.")],
+    overrides: Overrides = None,
+) -> None:
+    """Generate a synthetic ad log with known truth; `--set n_users=500` and the like change it."""
+    from lowerfunnel.config import apply_overrides, load_settings
+    from lowerfunnel.world import WorldConfig, generate_world
+
+    generate_world(load_settings(WorldConfig, apply_overrides({}, overrides or []), source="--set"), out)
+    rich.console.Console().print(str(out.resolve()), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def settings() -> None:
+    """List every setting of a recipe with its default and meaning."""
+    from rich.table import Table
+
+    from lowerfunnel.config import describe_settings
+    from lowerfunnel.pipeline.recipe import Recipe
+
+    table = Table("setting", "type", "default", "meaning", show_lines=False, header_style="bold")
+    for setting in describe_settings(Recipe):
+        default = "(required)" if setting.required else repr(setting.default)
+        table.add_row(setting.name, str(setting.type), default, setting.description)
+    rich.console.Console().print(table)
+
+
+def _print_summary(console: rich.console.Console, out: Path) -> None:
+    from lowerfunnel.pipeline.summary import summary_table
+
+    console.print(summary_table(out))
+    console.print(f"report: {(out / 'report.html').resolve()}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

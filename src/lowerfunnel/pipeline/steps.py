@@ -1,0 +1,337 @@
+"""The steps of a run: import -> label -> train -> index -> evaluate -> report.
+
+Each step reads what the steps before it wrote, writes one thing whole, and is skipped when its fingerprint has not
+changed. A fingerprint is made of the settings that the step reads and of the fingerprints before it, so a changed
+setting redoes its own step and what follows, and nothing else.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lowerfunnel import __version__
+from lowerfunnel.config import settings_to_dict
+from lowerfunnel.errors import DataError
+from lowerfunnel.evaluation.evaluate import evaluate
+from lowerfunnel.evaluation.evaluation_set import EvaluationSet
+from lowerfunnel.evaluation.measure import measure
+from lowerfunnel.evaluation.metrics_json import DataKind, MetricRow, write_metrics
+from lowerfunnel.evaluation.pair_rank import pair_ranks
+from lowerfunnel.events.fingerprint import fingerprint
+from lowerfunnel.events.store import EventStore
+from lowerfunnel.files import sha256_of_file, sha256_of_folder, write_folder, write_json, write_text
+from lowerfunnel.index.settings import load_index
+from lowerfunnel.index.exact import ExactIndex
+from lowerfunnel.labels.build import build_labels
+from lowerfunnel.pipeline import assemble
+from lowerfunnel.pipeline.console import Console
+from lowerfunnel.pipeline.import_log import import_log
+from lowerfunnel.pipeline.examples import examples_of, score_distribution
+from lowerfunnel.pipeline.recipe import Recipe
+from lowerfunnel.pipeline.run_folder import RunFolder, chain
+from lowerfunnel.retrieval.artefact import ModelArtefact
+from lowerfunnel.retrieval.batches import BatchSource
+from lowerfunnel.retrieval.corpus import Corpus
+from lowerfunnel.retrieval.objective import TwoTowerTraining
+from lowerfunnel.training.loop import train
+from lowerfunnel.training.memory import keep_large_blocks
+
+STEPS = ("import", "label", "train", "index", "evaluate", "report")
+_FORMAT = 1
+"""Raised when a step writes something else from the same settings, so that finished steps are not reused."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One recipe at work in one folder."""
+
+    recipe: Recipe
+    folder: RunFolder
+    data: Path | None
+    console: Console
+
+    def execute(self) -> None:
+        """Do every step that is not finished."""
+        if self.recipe.training.threads is not None:
+            torch.set_num_threads(self.recipe.training.threads)
+        keep_large_blocks()
+        steps = {
+            "import": (["store"], self._import),
+            "label": (["labels"], self._label),
+            "train": (["model"], self._train),
+            "index": (["index"], self._index),
+            "evaluate": (["evaluation", "metrics.json"], self.evaluate),
+            "report": (["manifest.json", "report.html"], self.report),
+        }
+        fingerprints = self.fingerprints()
+        for name, (outputs, work) in steps.items():
+            self.console.begin(name)
+            worked = self.folder.run_step(name, fingerprints[name], outputs, work)
+            self.console.end(name, skipped=not worked)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return what each step is made from."""
+        recipe = self.recipe
+        settings = settings_to_dict(recipe)
+        log = self._log_fingerprint()
+        made: dict[str, str] = {"import": chain(_FORMAT, __version__, log)}
+        reads = {
+            "label": ("labels", "seed"),
+            "train": ("retrieval", "training", "seed", "evaluation"),
+            "index": ("index", "seed"),
+            "evaluate": ("evaluation", "labels", "seed"),
+            "report": ("name", "description"),
+        }
+        before = made["import"]
+        for step, names in reads.items():
+            part = {name: settings[name] for name in names}
+            if step == "train":
+                evaluation = recipe.evaluation
+                part["evaluation"] = [evaluation.headline, evaluation.validation_users]
+            before = made[step] = chain(step, before, part)
+        return made
+
+    def _log_fingerprint(self) -> object:
+        if self.recipe.world is not None:
+            return settings_to_dict(self.recipe.world) | {"log": settings_to_dict(self.recipe.log)}
+        assert self.data is not None  # noqa: S101 - checked before a run begins
+        return fingerprint(self.recipe.log, self.data)
+
+    @cached_property
+    def store(self) -> EventStore:
+        """The imported log."""
+        return EventStore.open(self.folder.path / "store")
+
+    @cached_property
+    def labels(self) -> Path:
+        """The folder of the labels."""
+        return self.folder.path / "labels"
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The log with its labels, in memory."""
+        return Corpus.build(self.store, self.labels)
+
+    @cached_property
+    def artefact(self) -> ModelArtefact:
+        """The trained model."""
+        return ModelArtefact.load(self.folder.path / "model")
+
+    @property
+    def data_kind(self) -> DataKind:
+        """Whether the log is real or synthetic."""
+        return "synthetic" if self.store.info.synthetic else "real"
+
+    @cached_property
+    def surfaces(self) -> list[str]:
+        """Names of the log's surfaces, sorted."""
+        return sorted(self.store.info.surfaces)
+
+    def _import(self) -> None:
+        shutil.rmtree(self.folder.path / "world", ignore_errors=True)
+        import_log(self.recipe, self.data, self.folder.path)
+        info = self.store.info
+        self.console.note(f"{info.events:,} events of {info.users:,} users on {info.items:,} items")
+
+    def _label(self) -> None:
+        def fill(folder: Path) -> None:
+            info = build_labels(self.store, self.recipe.labels, folder, seed=self.recipe.seed)
+            positives = ", ".join(f"{count:,} {action}" for action, count in info.train.items())
+            self.console.note(f"positives: {positives}; held out: {info.validation_pairs:,} to validate, {info.test_pairs:,} to test")
+
+        write_folder(self.labels, fill)
+
+    def _train(self) -> None:
+        recipe, corpus = self.recipe, self.corpus
+        device = assemble.device_of(recipe.training)
+        model = assemble.new_model(recipe, corpus)
+        batches = BatchSource(
+            recipe.retrieval,
+            examples=corpus.examples,
+            timelines=corpus.training,
+            items=corpus.item_features,
+            users=corpus.user_features,
+            seed=recipe.seed,
+        )
+        validation = self._validation_set()
+        headline = recipe.evaluation.headline
+
+        def validate() -> Mapping[str, float]:
+            if validation is None:
+                return {}
+            encoder = assemble.encoder_of(recipe, corpus, model)
+            retriever = assemble.tower_retriever(corpus, encoder, ExactIndex(encoder.items()), validating=True)
+            k = int(headline.partition("@")[2])
+            ranks = pair_ranks(retriever.retrieve(validation, k), validation)
+            rows = measure({"lowerfunnel": ranks}, validation, ks=[k], n_boot=2, seed=0, data=self.data_kind)
+            return {row.metric: row.value for row in rows if row.slice == "all"}
+
+        training = TwoTowerTraining(
+            model, batches, recipe.retrieval.objective, recipe.training, device=device, validate=validate
+        )
+        checkpoints = self.folder.path / "checkpoints" / self.fingerprints()["train"][:16]
+        with self.console.training() as progress:
+            result = train(training, recipe.training, checkpoints=checkpoints, headline=headline, progress=progress)
+
+        def fill(folder: Path) -> None:
+            ModelArtefact.of(corpus, recipe.retrieval, model).save(folder)
+            history = {
+                "history": result.history,
+                "best_epoch": result.best_epoch,
+                "trained_s": round(result.trained_s, 3),
+                "device": str(device),
+                "threads": torch.get_num_threads(),
+                "examples": len(corpus.examples),
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            }
+            write_json(folder / "training.json", history)
+
+        write_folder(self.folder.path / "model", fill)
+        shutil.rmtree(self.folder.path / "checkpoints", ignore_errors=True)
+
+    def _validation_set(self) -> EvaluationSet | None:
+        """Return the queries that training is validated on: a fixed draw of at most `validation_users`."""
+        held_out = self.corpus.held_out(self.labels, "validation")
+        validation = assemble.queries_of(
+            self.recipe, self.corpus, held_out, self.surfaces, task="conversion", validating=True
+        )
+        if validation is None:
+            self.console.warn("nothing is held out for validation: training runs for all its epochs")
+            return None
+        limit = self.recipe.evaluation.validation_users
+        if validation.queries <= limit:
+            return validation
+        chosen = np.random.default_rng((self.recipe.seed, 3)).permutation(validation.queries)[:limit]
+        return validation.take(np.sort(chosen))
+
+    def _index(self) -> None:
+        encoder = self._encoder()
+        index = self.recipe.index.build(encoder.items(), seed=self.recipe.seed)
+        write_folder(self.folder.path / "index", index.save)
+
+    def _encoder(self) -> assemble.Encoder:
+        artefact = self.artefact
+        return assemble.Encoder(
+            artefact.model, artefact.item_features, history_length=artefact.config.tower.history_length
+        )
+
+    def evaluate(self) -> None:
+        """Measure the model and the floors on the test pairs; write `metrics.json` and what the report shows."""
+        recipe, corpus = self.recipe, self.corpus
+        index = load_index(self.folder.path / "index")
+        if index.items != len(corpus.items):
+            raise DataError(
+                f"the index holds {index.items:,} items and the catalogue {len(corpus.items):,}; run the steps from train on"
+            )
+        encoder = self._encoder()
+        ours = assemble.tower_retriever(corpus, encoder, index)
+        retrievers = {"lowerfunnel": ours, **assemble.floors_of(recipe, corpus)}
+        advertiser_I = corpus.item_features.advertiser_I - 1
+        rows: list[MetricRow] = []
+        comparisons: list[dict[str, object]] = []
+        shown: dict[str, object] = {}
+        held_out = corpus.held_out(self.labels, "test")
+        for task in assemble.TASKS:
+            queries = assemble.queries_of(recipe, corpus, held_out, self.surfaces, task=task)
+            if queries is None:
+                continue
+            with self.console.evaluating(task, len(retrievers) * queries.queries) as advance:
+                result = evaluate(
+                    retrievers,
+                    queries,
+                    n_items=len(corpus.items),
+                    data=self.data_kind,
+                    advertiser_of_item=advertiser_I if len(corpus.vocabularies.advertiser) else None,
+                    ks=recipe.evaluation.ks,
+                    n_boot=recipe.evaluation.bootstrap,
+                    seed=recipe.seed,
+                    progress=advance,
+                )
+            rows += result.rows
+            for floor in retrievers:
+                if floor == "lowerfunnel":
+                    continue
+                for metric in dict.fromkeys((recipe.evaluation.headline, "recall@100", "hr@10", "ndcg@10")):
+                    found = result.difference("lowerfunnel", floor, metric, n_boot=recipe.evaluation.bootstrap)
+                    comparisons.append(
+                        {"metric": metric, "floor": floor, "task": task, "slice": "all", "difference": found.value,
+                         "ci_low": found.ci_low, "ci_high": found.ci_high}
+                    )  # fmt: skip
+            if task == "conversion":
+                ranks = result.lists["lowerfunnel"].rank_P
+                shown = {
+                    "scores": score_distribution(corpus, encoder, ours, queries, seed=recipe.seed),
+                    "examples": examples_of(
+                        self.store, corpus, ours, queries, ranks, seed=recipe.seed
+                    ),
+                    "test_users": queries.queries,
+                    "test_pairs": len(queries.pair_item_P),
+                }
+        shown["comparisons"] = comparisons
+        shown["warnings"] = self._warnings()
+
+        def fill(folder: Path) -> None:
+            write_json(folder / "shown.json", shown)
+
+        write_folder(self.folder.path / "evaluation", fill)
+        write_metrics(self.folder.path / "metrics.json", rows)
+
+    def _warnings(self) -> list[str]:
+        missing = assemble.missing_floors(self.recipe.evaluation)
+        if not missing:
+            return []
+        sentence = (
+            f"{' and '.join(missing)} are not measured: the package 'implicit' is not installed "
+            "(pip install 'lowerfunnel[baselines]')."
+        )
+        self.console.warn(sentence)
+        return [sentence]
+
+    def report(self) -> None:
+        """Bind everything under one version in `manifest.json`, and write `report.html`."""
+        from lowerfunnel.pipeline.report_data import report_data
+
+        manifest = self.manifest()
+        write_json(self.folder.path / "manifest.json", manifest)
+        from lowerfunnel.pipeline.report import render_report
+
+        page = render_report(report_data(self.recipe, self.folder.path, self.store, manifest, self.data_kind))
+        write_text(self.folder.path / "report.html", page)
+
+    def manifest(self) -> dict[str, object]:
+        """Return what belongs together: data, settings, code, both towers and the index, under one model version."""
+        path = self.folder.path
+        files = {
+            f"{part}/{name}": digest
+            for part in ("model", "index")
+            for name, digest in sha256_of_folder(path / part).items()
+            # How long training took is no part of what the model is.
+            if name != "training.json"
+        }
+        settings = settings_to_dict(self.recipe)
+        return {
+            "model_version": chain(files)[:16],
+            "lowerfunnel": __version__,
+            "torch": torch.__version__,
+            "recipe": self.recipe.name,
+            "data": self.data_kind,
+            "data_fingerprint": chain(self._log_fingerprint()),
+            "settings_sha256": chain(settings),
+            "store_sha256": sha256_of_file(path / "store" / "store.json"),
+            "store": asdict(self.store.info),
+            "files": files,
+            "metrics_sha256": sha256_of_file(path / "metrics.json"),
+        }
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """Read a JSON object that a step wrote."""
+    value = json.loads(path.read_text(encoding="utf-8"))
+    assert isinstance(value, dict)  # noqa: S101 - written by us
+    return value

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lowerfunnel.events.timeline import Timelines, ragged_index
+
+EVENTS = st.lists(st.tuples(st.integers(0, 4), st.integers(-50, 50), st.integers(-1, 9), st.integers(0, 9)), max_size=60)
+
+
+def timelines(events: list[tuple[int, int, int, int]], order: str = "time") -> Timelines:
+    user, t, item, action = (np.array(column) for column in zip(*events, strict=True)) if events else [np.zeros(0)] * 4
+    return Timelines.build(
+        user_E=user.astype(np.int32),
+        t_E=t.astype(np.int64),
+        item_E=item.astype(np.int32),
+        action_E=action.astype(np.int8),
+        users=5,
+        order=order,  # type: ignore[arg-type]
+    )
+
+
+@given(EVENTS, st.lists(st.tuples(st.integers(-1, 4), st.integers(-60, 60)), min_size=1, max_size=20))
+def test_nothing_gathered_is_as_new_as_its_query_and_nothing_older_is_missing(
+    events: list[tuple[int, int, int, int]], queries: list[tuple[int, int]]
+) -> None:
+    lines = timelines(events)
+    user = np.array([u for u, _ in queries], np.int32)
+    t = np.array([at for _, at in queries], np.int64)
+    start, stop = lines.before(user, t)
+    for (u, at), a, b in zip(queries, start, stop, strict=True):
+        found = sorted(zip(lines.t_E[a:b].tolist(), lines.item_E[a:b].tolist(), strict=True))
+        assert found == sorted((time, item) for v, time, item, _ in events if v == u and time < at)
+
+
+@given(EVENTS)
+def test_a_log_without_order_has_no_before(events: list[tuple[int, int, int, int]]) -> None:
+    lines = timelines([(u, 0, i, a) for u, _, i, a in events], "none")
+    start, stop = lines.before(np.arange(5, dtype=np.int32), np.zeros(5, np.int64))
+    assert int((stop - start).sum()) == len(events)
+
+
+def test_events_of_one_moment_keep_their_order() -> None:
+    lines = timelines([(1, 5, 3, 0), (1, 5, 2, 0), (1, 4, 9, 0)])
+    assert lines.item_E.tolist() == [9, 3, 2]
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9)), max_size=20))
+def test_ragged_index_lists_every_slice_in_turn(slices: list[tuple[int, int]]) -> None:
+    start = np.array([a for a, _ in slices], np.int64)
+    stop = np.array([a + n for a, n in slices], np.int64)
+    position, offsets = ragged_index(start, stop)
+    assert position.tolist() == [p for a, n in slices for p in range(a, a + n)]
+    assert np.diff(offsets).tolist() == [n for _, n in slices]
+
+
+def test_a_user_outside_the_range_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"users must lie in 0\.\.4, got 7\.\.7"):
+        timelines([(7, 0, 0, 0)])

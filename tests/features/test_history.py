@@ -1,0 +1,69 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lowerfunnel.events.schema import ACTION_CODE
+from lowerfunnel.events.timeline import Timelines
+from lowerfunnel.features.history import AGE_BUCKETS, gather_histories
+
+MINUTE_US = 60_000_000
+VIEW, CART, BUY = (np.int8(ACTION_CODE[name]) for name in ("view", "add_to_cart", "checkout"))
+
+
+def lines(order: str, *events: tuple[int, int, int, int]) -> Timelines:
+    user, t, item, action = (np.array(column) for column in zip(*events, strict=True))
+    return Timelines.build(
+        user_E=user.astype(np.int32),
+        t_E=t.astype(np.int64),
+        item_E=item.astype(np.int32),
+        action_E=action.astype(np.int8),
+        users=3,
+        order=order,  # type: ignore[arg-type]
+    )
+
+
+def gather(timelines: Timelines, user: int, t: int, *, length: int = 9, target: tuple[int, int] | None = None) -> list[int]:
+    found = gather_histories(
+        timelines,
+        np.array([user], np.int32),
+        np.array([t], np.int64),
+        max_length=length,
+        target_item_B=None if target is None else np.array([target[0]], np.int32),
+        target_action_B=None if target is None else np.array([target[1]], np.int8),
+    )
+    return found.item_N.tolist()
+
+
+def test_the_latest_events_are_kept_and_the_moment_itself_is_not_seen() -> None:
+    timelines = lines("time", *((0, t * MINUTE_US, t, VIEW) for t in range(6)))
+    assert gather(timelines, 0, 4 * MINUTE_US, length=3) == [1, 2, 3]
+    assert gather(timelines, 0, 0) == []
+    assert gather(timelines, -1, 10**15) == []
+
+
+def test_without_order_a_purchase_does_not_explain_itself_but_its_cart_may() -> None:
+    timelines = lines("none", (0, 0, 1, CART), (0, 0, 1, BUY), (0, 0, 2, CART))
+    assert sorted(gather(timelines, 0, 0, target=(1, BUY))) == [1, 2]
+    assert gather(timelines, 0, 0, target=(1, CART)) == [2]
+    assert sorted(gather(timelines, 0, 0)) == [1, 1, 2]
+
+
+def test_items_outside_the_catalogue_are_left_out() -> None:
+    assert gather(lines("time", (0, 1, -1, VIEW), (0, 2, 5, VIEW)), 0, 3) == [5]
+
+
+@given(st.lists(st.integers(0, 10**13), min_size=1, max_size=30), st.integers(0, 2 * 10**13))
+def test_older_events_never_lie_in_newer_buckets(times: list[int], at: int) -> None:
+    timelines = lines("time", *((0, t, 1, VIEW) for t in times))
+    found = gather_histories(timelines, np.array([0], np.int32), np.array([at], np.int64), max_length=100)
+    assert (np.diff(found.age_N) <= 0).all()
+    assert ((found.age_N >= 0) & (found.age_N < AGE_BUCKETS)).all()
+
+
+def test_age_buckets_by_hand() -> None:
+    timelines = lines("time", *((0, -minutes * MINUTE_US, minutes, VIEW) for minutes in (1, 2, 3, 4, 8)))
+    found = gather_histories(timelines, np.array([0], np.int32), np.array([1], np.int64), max_length=9)
+    assert found.age_N.tolist() == [4, 3, 2, 2, 1]
+    steps = lines("sequence", *((0, place, place, VIEW) for place in range(5)))
+    found = gather_histories(steps, np.array([0], np.int32), np.array([9], np.int64), max_length=9)
+    assert found.age_N.tolist() == [3, 2, 2, 1, 0]
