@@ -55,7 +55,7 @@ def require(package: str, *, extra: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != package.split(".")[0]:
+        if error.name is None or error.name.split(".")[0] != package.split(".", maxsplit=1)[0]:
             raise
         raise MissingPackageError(
             f"{package!r} is needed here and is not installed. Install it with: pip install 'lowerfunnel[{extra}]'"

@@ -8,11 +8,16 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from lowerfunnel.errors import RunError
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -37,7 +42,11 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         fill(temporary)
+        # Some libraries make files that only their owner may read; whoever may look into the folder may read them.
+        readable = temporary.stat().st_mode & 0o666
         for child in sorted(temporary.rglob("*")):
+            if child.is_file():
+                child.chmod(readable)
             flush(child)
         flush(temporary)
         if path.exists():
@@ -49,17 +58,30 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a forbidden folder into a `RunError` that names it."""
+    """Turn a full disk or a forbidden folder, met while something is written to `path`, into a `RunError` that names it."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, SafetensorError) as error:
+        number = _errno(error)
+        if number in (errno.ENOSPC, errno.EDQUOT):
             raise RunError(
                 f"no space left on the disk of {path}; free some and run again, finished steps are kept"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise RunError(f"{path} cannot be written ({error.strerror}); choose a folder that you may write to") from error
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise RunError(
+                f"{path} cannot be written ({os.strerror(number)}); choose a folder that you may write to"
+            ) from error
+        if number in (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EIO):
+            raise RunError(f"{path} cannot be written ({os.strerror(number)}); choose another place") from error
         raise
+
+
+def _errno(error: OSError | SafetensorError) -> int | None:
+    """Return the number of a system error, which Safetensors puts into its message."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = _OS_ERROR.search(str(error))
+    return None if found is None else int(found[1])
 
 
 def flush(path: Path) -> None:
@@ -80,5 +102,7 @@ def sha256_of_file(path: Path) -> str:
 def sha256_of_folder(path: Path) -> dict[str, str]:
     """Return the SHA-256 of every file below a folder, by its path in it."""
     return {
-        child.relative_to(path).as_posix(): sha256_of_file(child) for child in sorted(path.rglob("*")) if child.is_file()
+        child.relative_to(path).as_posix(): sha256_of_file(child)
+        for child in sorted(path.rglob("*"))
+        if child.is_file()
     }

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.events.event_logs import EVENTS, HEADER, build, bytes_of, events_of, quality_of, write
 
 from lowerfunnel.errors import DataError
 from lowerfunnel.events.fingerprint import fingerprint
 from lowerfunnel.events.schema import event_schema, item_schema, user_schema
 from lowerfunnel.events.settings import LogConfig, SourceConfig
-from tests.events.logs import EVENTS, HEADER, build, bytes_of, events_of, quality_of, write
 
 FEW = settings(max_examples=8, deadline=None)
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -52,7 +52,9 @@ def test_ids_of_64_bits_survive(pairs, as_parquet):
         assert {(row["user_id"], row["item_id"]) for row in events_of(store)} == set(pairs)
 
 
-@pytest.mark.parametrize("identifier", ["007", "+7", " 7", "7.0", "1e3", "a", "9223372036854775808", "0x1F", "1_0", "-0"])
+@pytest.mark.parametrize(
+    "identifier", ["007", "+7", " 7", "7.0", "1e3", "a", "9223372036854775808", "0x1F", "1_0", "-0"]
+)
 def test_an_id_that_is_no_canonical_integer_makes_all_of_its_kind_texts(tmp_path, identifier):
     write(tmp_path, "events.csv", f"{HEADER}{identifier},1,view,5\n8,2,view,5\n")
     store = build(tmp_path)
@@ -88,7 +90,7 @@ def test_the_order_in_which_files_are_named_changes_nothing(rows, parts, compres
 
 @FEW
 @given(ROWS)
-def test_the_same_input_gives_the_same_bytes_with_more_threads_and_as_parquet(rows):
+def test_the_same_rows_give_the_same_bytes_as_csv_and_as_parquet(rows):
     with folder() as one, folder() as other:
         write(Path(one), "events.csv", csv_of(rows))
         users, items, actions, ts = zip(*rows, strict=True)
@@ -97,12 +99,23 @@ def test_the_same_input_gives_the_same_bytes_with_more_threads_and_as_parquet(ro
         assert bytes_of(build(Path(one))) == bytes_of(build(Path(other), SourceConfig(files="*.parquet")))
 
 
+def test_more_threads_change_nothing(tmp_path):
+    text = csv_of((row % 997, row % 1009, "view", row // 50) for row in range(200_000)) + "1,2\n"
+    for name in ("one", "four"):
+        write(tmp_path / name, "events.csv", text)
+    assert bytes_of(build(tmp_path / "one")) == bytes_of(build(tmp_path / "four", threads=4))
+
+
 def test_events_are_sorted_and_typed_as_promised(tmp_path):
     write(tmp_path, "events.csv", csv_of([(2, 1, "view", 9), (1, 3, "checkout", 7), (1, 2, "view", 3)]))
     store = build(tmp_path)
     for table in store.buckets():
         assert table.schema.equals(event_schema("int64", "int64"))
-    assert [(row["user_id"], row["item_id"], row["seq"]) for row in events_of(store)] == [(1, 2, 0), (1, 3, 1), (2, 1, 0)]
+    assert [(row["user_id"], row["item_id"], row["seq"]) for row in events_of(store)] == [
+        (1, 2, 0),
+        (1, 3, 1),
+        (2, 1, 0),
+    ]
     assert store.items().schema.equals(item_schema("int64"))
     assert store.users().schema.equals(user_schema("int64"))
     assert store.info.order == "time"
@@ -136,7 +149,11 @@ def test_an_order_column_orders_a_log_without_time(tmp_path):
     source = SourceConfig(files="events.csv", columns={"seq": "position"}, constants={"action": "checkout"})
     store = build(tmp_path, source)
     assert store.info.order == "sequence"
-    assert [(row["item_id"], row["seq"], row["position"]) for row in events_of(store)] == [(8, 0, None), (8, 1, None), (7, 2, None)]
+    assert [(row["item_id"], row["seq"], row["position"]) for row in events_of(store)] == [
+        (8, 0, None),
+        (8, 1, None),
+        (7, 2, None),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +181,10 @@ def test_times_come_from_timestamps_of_parquet_and_from_other_formats(tmp_path):
     pq.write_table(pa.table(table), tmp_path / "events.parquet")
     assert build(tmp_path, SourceConfig(files="events.parquet")).info.first_ts_us == 1_569_888_000_000_005
     write(tmp_path, "events.csv", f"{HEADER}1,1,view,01.10.2019\n")
-    assert build(tmp_path, SourceConfig(files="events.csv", time_format="%d.%m.%Y")).info.first_ts_us == 1_569_888_000_000_000
+    assert (
+        build(tmp_path, SourceConfig(files="events.csv", time_format="%d.%m.%Y")).info.first_ts_us
+        == 1_569_888_000_000_000
+    )
 
 
 def test_columns_actions_and_constants_are_mapped(tmp_path):
@@ -230,7 +250,12 @@ def test_catalogue_and_users_have_every_id_and_the_first_row_of_each_wins(tmp_pa
 
 def test_lists_become_several_tokens_and_vectors_stay_vectors(tmp_path):
     write(tmp_path, "events.csv", f"{HEADER}1,10,view,5\n")
-    table = {"item_id": [10, 11], "tags": [["a", "b"], []], "content": [[1.0, 2.0], None], "attributes": [["new"], None]}
+    table = {
+        "item_id": [10, 11],
+        "tags": [["a", "b"], []],
+        "content": [[1.0, 2.0], None],
+        "attributes": [["new"], None],
+    }
     pq.write_table(pa.table(table), tmp_path / "items.parquet")
     store = build(tmp_path, items=(SourceConfig(files="items.parquet", attributes=("tags",)),))
     items = store.items().to_pylist()

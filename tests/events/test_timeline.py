@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from lowerfunnel.events.timeline import Timelines, ragged_index
 
-EVENTS = st.lists(st.tuples(st.integers(0, 4), st.integers(-50, 50), st.integers(-1, 9), st.integers(0, 9)), max_size=60)
+EVENTS = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(-50, 50), st.integers(-1, 9), st.integers(0, 9)), max_size=60
+)
 
 
 def timelines(events: list[tuple[int, int, int, int]], order: str = "time") -> Timelines:

@@ -22,7 +22,9 @@ def lines(order: str, *events: tuple[int, int, int, int]) -> Timelines:
     )
 
 
-def gather(timelines: Timelines, user: int, t: int, *, length: int = 9, target: tuple[int, int] | None = None) -> list[int]:
+def gather(
+    timelines: Timelines, user: int, t: int, *, length: int = 9, target: tuple[int, int] | None = None
+) -> list[int]:
     found = gather_histories(
         timelines,
         np.array([user], np.int32),

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lowerfunnel.errors import DataError
-from lowerfunnel.index.settings import load_index
 from lowerfunnel.index.contract import Index
 from lowerfunnel.index.exact import ExactIndex
 from lowerfunnel.index.faiss_index import FaissIndex
 from lowerfunnel.index.ranking import Ranking
+from lowerfunnel.index.settings import load_index
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pytest
 
 from lowerfunnel.errors import MissingPackageError
-from lowerfunnel.index.settings import IndexConfig
 from lowerfunnel.index.exact import ExactIndex
 from lowerfunnel.index.faiss_index import FaissIndex, _unreachable
+from lowerfunnel.index.settings import IndexConfig
 
 
 def unit_vectors(rows: int, width: int, seed: int) -> npt.NDArray[np.float32]:

@@ -4,6 +4,7 @@ A mistake of the user ends in one sentence on standard error and exit status 2 (
 a traceback; a traceback is a bug. Ctrl-C ends with 130.
 """
 
+import io
 import os
 import sys
 import tempfile
@@ -39,15 +40,19 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Override the recipe's 
 
 def main() -> None:
     """Run the command line; the entry point of the package."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a sign gets a question mark, not a traceback.
+            stream.reconfigure(errors="replace")
     console = rich.console.Console(stderr=True)
     try:
         status = app(standalone_mode=False)
     except LowerfunnelError as error:
         console.print("[bold red]error:[/bold red]", end=" ")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        console.out(str(error), highlight=False)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except (KeyboardInterrupt, typer.Abort):
-        console.print("stopped; finished steps are kept, the same command goes on from there", highlight=False)
+        console.out("stopped; the same command goes on from there, finished steps are kept", highlight=False)
         # The exit status that a shell expects of a program ended by Ctrl-C.
         sys.exit(130)
     except typer.Exit as done:
@@ -96,7 +101,9 @@ def recommend(
         Path, typer.Option("--users", metavar="FILE", help="Parquet or CSV with a column user_id; repeats count once.")
     ],
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Parquet: user_id, item_id, rank (from 1), score.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Parquet: user_id, item_id, rank (from 1), score.")
+    ],
     at: Annotated[
         str | None,
         typer.Option("--at", metavar="TIME", help="Use what was known before this time (ISO 8601, UTC); default: all."),
@@ -107,10 +114,15 @@ def recommend(
     ] = True,
 ) -> None:
     """Find the best items for a list of users, best first."""
+    from lowerfunnel.pipeline.console import Console
     from lowerfunnel.pipeline.recommend import recommend_to_file
 
-    written = recommend_to_file(folder, users, k=k, out=out, at=at, exclude_purchased=exclude_purchased)
-    rich.console.Console().print(
+    console = rich.console.Console()
+    with Console(console).recommending() as progress:
+        written = recommend_to_file(
+            folder, users, k=k, out=out, at=at, exclude_purchased=exclude_purchased, progress=progress
+        )
+    console.out(
         f"{out}: {written.rows:,} rows for {written.users:,} users"
         + (f", {written.unknown_users:,} of whom the model does not know" if written.unknown_users else ""),
         highlight=False,
@@ -125,8 +137,7 @@ def evaluate(folder: RunPath) -> None:
 
     console = rich.console.Console()
     with reopen_run(folder, Console(console), needs="index") as reopened:
-        reopened.evaluate()
-        reopened.report()
+        reopened.redo(["evaluate", "report"])
     _print_summary(console, folder)
 
 
@@ -138,8 +149,8 @@ def report(folder: RunPath) -> None:
 
     console = rich.console.Console()
     with reopen_run(folder, Console(console), needs="evaluate") as reopened:
-        reopened.report()
-    console.print(str((folder / "report.html").resolve()), highlight=False, soft_wrap=True)
+        reopened.redo(["report"])
+    console.out(str((folder / "report.html").resolve()), highlight=False)
 
 
 @app.command()
@@ -147,8 +158,8 @@ def check(recipe: RecipePath, data: DataPath = None, overrides: Overrides = None
     """Import a log and print how good its data are. Nothing is kept."""
     from lowerfunnel.events.quality import read_quality
     from lowerfunnel.events.quality_page import render_quality
+    from lowerfunnel.pipeline.import_log import import_log
     from lowerfunnel.pipeline.recipe import load_recipe
-    from lowerfunnel.pipeline.run import import_log
 
     loaded = load_recipe(recipe, overrides or [])
     with tempfile.TemporaryDirectory(prefix="lowerfunnel-check-") as scratch:
@@ -167,29 +178,39 @@ def world(
     from lowerfunnel.world import WorldConfig, generate_world
 
     generate_world(load_settings(WorldConfig, apply_overrides({}, overrides or []), source="--set"), out)
-    rich.console.Console().print(str(out.resolve()), highlight=False, soft_wrap=True)
+    rich.console.Console().out(str(out.resolve()), highlight=False)
 
 
 @app.command()
 def settings() -> None:
     """List every setting of a recipe with its default and meaning."""
+    import rich.box
     from rich.table import Table
+    from rich.text import Text
 
     from lowerfunnel.config import describe_settings
     from lowerfunnel.pipeline.recipe import Recipe
 
-    table = Table("setting", "type", "default", "meaning", show_lines=False, header_style="bold")
+    console = rich.console.Console()
+    if not console.is_terminal:
+        # One line each, for grep and the like.
+        for setting in describe_settings(Recipe):
+            default = "(required)" if setting.required else repr(setting.default)
+            console.out(f"{setting.name}\t{setting.type}\t{default}\t{setting.description}", highlight=False)
+        return
+    table = Table("setting", "type", "default", "meaning", box=rich.box.SIMPLE_HEAD, header_style="bold")
     for setting in describe_settings(Recipe):
         default = "(required)" if setting.required else repr(setting.default)
-        table.add_row(setting.name, str(setting.type), default, setting.description)
-    rich.console.Console().print(table)
+        # As texts: the brackets of a type are no markup.
+        table.add_row(*(Text(cell) for cell in (setting.name, setting.type, default, setting.description)))
+    console.print(table)
 
 
 def _print_summary(console: rich.console.Console, out: Path) -> None:
     from lowerfunnel.pipeline.summary import summary_table
 
     console.print(summary_table(out))
-    console.print(f"report: {(out / 'report.html').resolve()}", highlight=False, soft_wrap=True)
+    console.out(f"report: {(out / 'report.html').resolve()}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ IGNORED = -2
 UNKNOWN_ACTION = "action is unknown"
 _DAY_US = 86_400_000_000
 _RAW_CHARACTERS = 4000
+_ANY_NOT_FINITE = "len(list_filter(t_content, lambda each: each IS NULL OR NOT isfinite(each))) > 0"
 _IDS = ("user_id", "item_id", "context_item_id", "event_id", "request_id", "advertiser_id", "category_id")
 _NUMBERS = ("dwell_s", "value", "price")
 _TEXTS = ("surface", "currency", "query", "title")
@@ -194,7 +195,8 @@ def _reading(
         kind = "BIGINT" if canonical == "seq" else "INTEGER"
         return _Reading(
             raw=_text(given),
-            typed=f"CASE WHEN TRY_CAST({raw} AS DOUBLE) = floor(TRY_CAST({raw} AS DOUBLE)) THEN TRY_CAST({raw} AS {kind}) END",
+            # A cast alone would round 1.5.
+            typed=f"CASE WHEN TRY_CAST({raw} AS DOUBLE) % 1 = 0 THEN TRY_CAST({raw} AS {kind}) END",
             checks=((f"{raw} IS NOT NULL AND t_{canonical} IS NULL", f"{canonical} is not a whole number"),),
         )
     if canonical in _NUMBERS:
@@ -213,8 +215,7 @@ def _reading(
             typed=f"TRY_CAST({raw} AS FLOAT[])",
             checks=(
                 (
-                    f"{raw} IS NOT NULL AND (t_content IS NULL OR len(t_content) = 0 OR len(list_filter(t_content, "
-                    "lambda each: each IS NULL OR NOT isfinite(each))) > 0)",
+                    f"{raw} IS NOT NULL AND (t_content IS NULL OR len(t_content) = 0 OR {_ANY_NOT_FINITE})",
                     "content is not a vector of finite numbers",
                 ),
             ),

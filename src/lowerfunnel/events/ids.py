@@ -1,7 +1,6 @@
 """Source ids: kept as they came, 64-bit integers or texts, and never through a float."""
 
 from lowerfunnel.errors import DataError
-from lowerfunnel.events import sql
 
 INTEGERS = (
     "TINYINT",

@@ -1,8 +1,9 @@
 """Measuring a log that was just written: every figure of `quality.json`, by aggregates that spill to disk."""
 
 import datetime
+import itertools
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from lowerfunnel.events import sql
 from lowerfunnel.events.limits import cannot_do, remarks_on
@@ -140,8 +141,8 @@ def measure_quality(log: WrittenLog, counts: LogCounts, *, synthetic: bool) -> Q
     return quality
 
 
-def _row(connection: sql.Connection, query: str) -> tuple[int, ...]:
-    row = connection.execute(query).fetchone()
+def _row(connection: sql.Connection, query: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = connection.execute(query).fetchone()
     if row is None:
         raise AssertionError(f"an aggregate gave no row: {query}")
     return row
@@ -226,9 +227,7 @@ def _delay(connection: sql.Connection, origin: str, expression: str, target: str
     if not pairs:
         return None
     edges = (*_EDGES_H, max(float(longest), 2 * _EDGES_H[-1]))
-    counted = [
-        f"count(*) FILTER (h >= {low} AND h < {high})" for low, high in zip(edges[:-2], edges[1:-1], strict=True)
-    ]
+    counted = [f"count(*) FILTER (h >= {low} AND h < {high})" for low, high in itertools.pairwise(edges[:-1])]
     counts = _row(connection, f"SELECT {', '.join(counted)}, count(*) FILTER (h >= {edges[-2]}) FROM ({hours})")
     named = {name: round(float(value), 4) for name, value in zip(_QUANTILES, values, strict=True)}
     return Delay(

@@ -37,7 +37,7 @@ def render_quality(quality: Quality, console: Console) -> None:
     if quality.remarks:
         parts += [_title("Worth a look"), _sentences(quality.remarks, "!", "yellow")]
     if quality.cannot:
-        parts += [_title("What this log cannot do"), _sentences(quality.cannot, "–", "dim")]
+        parts += [_title("What this log cannot do"), _sentences(quality.cannot, "·", "dim")]
     console.print(Group(*parts))
 
 
@@ -94,7 +94,7 @@ def _rows(quality: Quality) -> RenderableType:
             _count(rows.kept),
             _count(rows.ignored),
             _count(rows.quarantined, "bold red"),
-            f"{rows.quarantined / judged:.2%}" if judged and rows.quarantined else Text("–", style="dim"),
+            f"{rows.quarantined / judged:.2%}" if judged and rows.quarantined else Text("-", style="dim"),
         )
     notes = [("duplicate events removed", quality.duplicates)]
     notes += [("event ids with different content", quality.conflicting_event_ids)] * bool(quality.conflicting_event_ids)

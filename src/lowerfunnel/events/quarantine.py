@@ -84,7 +84,7 @@ def take_rejects(connection: sql.Connection, *, rejects: str, file: int, name: s
     if swallowed is not None:
         raise DataError(
             f"{name}: row {swallowed[0]} opens a quote that is not closed, so the rows after it cannot be told apart; "
-            f"mend the row, which begins {swallowed[1].strip()!r}"
+            f"mend the row, which begins {swallowed[1].strip().splitlines()[0]!r}"
         )
     cases = " ".join(f"WHEN {sql.text(kind)} THEN {sql.text(reason)}" for kind, reason in NO_ROW.items())
     connection.execute(

@@ -15,8 +15,8 @@ def name(identifier: str) -> str:
     """Quote an identifier.
 
     Example:
-        >>> print(name('a "b"'))
-        "a ""b\"""
+        >>> name('a "b" c')
+        '"a ""b"" c"'
     """
     return '"' + identifier.replace('"', '""') + '"'
 

@@ -6,12 +6,11 @@
 The same input gives the same bytes. `store.json` lists every file with its size, so a half-copied store is refused.
 """
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +22,11 @@ from lowerfunnel.files import sha256_of_file, write_json
 
 STORE_VERSION = 1
 Order = Literal["time", "sequence", "none"]
+
+
+class _File(TypedDict):
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,17 +79,17 @@ class EventStore:
         Raises:
             RunError: If there is no store, or one of another version, or a damaged one.
         """
-        manifest = _read_manifest(path)
-        version = manifest["info"].get("version")
+        info_data, files = _read_manifest(path)
+        version = info_data.get("version")
         if version != STORE_VERSION:
             raise RunError(
                 f"the store {path} has version {version}, and this program reads version {STORE_VERSION}; import the log again"
             )
         try:
-            info = load_settings(StoreInfo, manifest["info"], source=f"{path / 'store.json'}")
+            info = load_settings(StoreInfo, info_data, source=f"{path / 'store.json'}")
         except ConfigError as error:
             raise RunError(f"the store {path} is damaged ({error}); import the log again") from error
-        for name, file in manifest["files"].items():
+        for name, file in files.items():
             part = path / name
             if not part.is_file():
                 raise RunError(f"the store {path} is damaged: {name} is missing; copy it again or import the log again")
@@ -102,7 +106,7 @@ class EventStore:
         Raises:
             RunError: If a file's content changed.
         """
-        for name, file in _read_manifest(self.path)["files"].items():
+        for name, file in _read_manifest(self.path)[1].items():
             if sha256_of_file(self.path / name) != file["sha256"]:
                 raise RunError(f"the store {self.path} is damaged: the content of {name} changed; import the log again")
 
@@ -149,7 +153,8 @@ def write_manifest(path: Path, info: StoreInfo) -> None:
     write_json(path / "store.json", {"info": settings_to_dict(info), "files": files})
 
 
-def _read_manifest(path: Path) -> dict[str, dict[str, dict[str, object]]]:
+def _read_manifest(path: Path) -> tuple[dict[str, object], dict[str, _File]]:
+    """Return what a store says of itself, and its files."""
     try:
         manifest = json.loads((path / "store.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -160,4 +165,4 @@ def _read_manifest(path: Path) -> dict[str, dict[str, dict[str, object]]]:
         ) from error
     if not isinstance(manifest, dict) or not {"info", "files"} <= manifest.keys():
         raise RunError(f"the store {path} is damaged: store.json lists no files; import the log again")
-    return manifest
+    return manifest["info"], manifest["files"]

@@ -55,13 +55,17 @@ class Timelines:
         cls, *, user_E: Int32Array, t_E: Int64Array, item_E: Int32Array, action_E: Int8Array, users: int, order: Order
     ) -> "Timelines":
         """Sort unsorted events into timelines. Events of one user at one t keep the order in which they came."""
-        if len(user_E) and not (0 <= int(user_E.min()) and int(user_E.max()) < users):
+        if len(user_E) and not (int(user_E.min()) >= 0 and int(user_E.max()) < users):
             raise ValueError(f"users must lie in 0..{users - 1}, got {int(user_E.min())}..{int(user_E.max())}")
         by_user_t = np.lexsort((t_E, user_E))
         offsets_U1 = np.zeros(users + 1, np.int64)
         np.cumsum(np.bincount(user_E, minlength=users), out=offsets_U1[1:])
         return cls(
-            offsets_U1=offsets_U1, t_E=t_E[by_user_t], item_E=item_E[by_user_t], action_E=action_E[by_user_t], order=order
+            offsets_U1=offsets_U1,
+            t_E=t_E[by_user_t],
+            item_E=item_E[by_user_t],
+            action_E=action_E[by_user_t],
+            order=order,
         )
 
     def before(self, user_B: Int32Array, t_B: Int64Array) -> tuple[Int64Array, Int64Array]:

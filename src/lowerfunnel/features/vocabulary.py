@@ -47,7 +47,8 @@ class Vocabulary:
         dense = pc.index_in(ids, value_set=self.ids)
         if isinstance(dense, pa.ChunkedArray):
             dense = dense.combine_chunks()
-        return dense.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+        dense_N: npt.NDArray[np.int32] = dense.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+        return dense_N
 
     def decode(self, dense_N: npt.NDArray[np.int32]) -> pa.Array:
         """Return the source id of each dense id, null for -1."""

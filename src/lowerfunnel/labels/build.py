@@ -14,6 +14,7 @@ import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lowerfunnel.errors import DataError, UnavailableError
@@ -63,7 +64,7 @@ def build_labels(store: EventStore, config: LabelConfig, out: Path, *, seed: int
             connection.read_parquet(store.event_files(), table_name="events"), store.info.order
         )
         split = _split(connection, store, events, config, seed)
-        order = ["user_id", "t", "seq", "item_id", "action"]
+        order = ["user_id", "t", "seq", "item_id", "action", "surface"]
         _write(connection, split.train.order_by(order), out / "train.parquet")
         for name, table in (("validation", split.validation), ("test", split.test)):
             _write(connection, table.order_by(["user_id", "item_id", "task"]), out / f"{name}.parquet")
@@ -77,9 +78,7 @@ def build_labels(store: EventStore, config: LabelConfig, out: Path, *, seed: int
     return info
 
 
-def _split(
-    connection: ibis.BaseBackend, store: EventStore, events: ir.Table, config: LabelConfig, seed: int
-) -> _Split:
+def _split(connection: ibis.BaseBackend, store: EventStore, events: ir.Table, config: LabelConfig, seed: int) -> _Split:
     strategy, order = config.split.strategy, store.info.order
     if strategy == "temporal":
         if order != "time":
@@ -94,8 +93,13 @@ def _split(
         )
     if strategy == "leave_last_out" and order == "none":
         raise UnavailableError(
-            'leave_last_out needs a log with times or an order column, and this one has neither; '
+            "leave_last_out needs a log with times or an order column, and this one has neither; "
             'set labels.split.strategy to "leave_random_out"'
+        )
+    if strategy == "leave_random_out" and order != "none":
+        raise UnavailableError(
+            f'leave_random_out is for logs without order, and this one is ordered by "{order}": what came after a '
+            'conversion would explain it; set labels.split.strategy to "leave_last_out"'
         )
     held_out = strategy != "given"
     numbered = expressions.last_conversions(events, config)
@@ -109,8 +113,8 @@ def _split(
     validation = eligible.semi_join(sampled, "user_id").mutate(task=ibis.literal("conversion"))
     pair = ["user_id", "item_id", "task", "surface"]
     if test_back is None:
-        test_table = _given_test(store)
-        test = connection.create_table("given_test", test_table, temp=True).mutate(t=ibis.null(events.t.type()))
+        test_table = _given_test(store, config)
+        test = ibis.memtable(test_table).mutate(t=ibis.null(events.t.type()))
     else:
         test = numbered.filter((numbered.back == 0) & (numbered.total > 1)).mutate(task=ibis.literal("conversion"))
     positive = expressions.positives(events, config)
@@ -146,19 +150,23 @@ def _withheld(
 ) -> ir.Table | None:
     """Return the (user, item, action) whose events are taken out of the log, with the part they are held out for.
 
-    With order, a cutoff in time does it, but for the earlier events on an item that is to be new to its user.
+    With order, a cutoff in time does it, but for the earlier events on an item that is to be new to its user. Without,
+    every conversion on the item goes: a lead would give away the checkout that is held out.
     """
-    key = ["user_id", "item_id", "action"]
-    part = ibis.literal("validation")
+
+    def on(pairs: ir.Table, of: ir.Table, part: str) -> ir.Table:
+        events_on = of.semi_join(pairs.select("user_id", "item_id"), ["user_id", "item_id"])
+        return events_on.select("user_id", "item_id", "action").distinct().mutate(split=ibis.literal(part))
+
+    converted = expressions.conversions(events, config)
     if config.split.validation_of_new_items:
-        pairs = validation.select("user_id", "item_id")
-        withheld = events.semi_join(pairs, ["user_id", "item_id"]).select(*key).distinct().mutate(split=part)
+        withheld = on(validation, events, "validation")
     elif order == "none":
-        withheld = validation.select(*key, split=part)
+        withheld = on(validation, converted, "validation")
     else:
         return None
     if order == "none" and test is not None:
-        withheld = withheld.union(test.select(*key, split=ibis.literal("test")))
+        withheld = withheld.union(on(test, converted, "test"))
     return withheld
 
 
@@ -197,7 +205,7 @@ def _shuffled(connection: ibis.BaseBackend, numbered: ir.Table, seed: int) -> ir
     table = connection.to_pyarrow(numbered.order_by(["user_id", "item_id"]))
     draw = np.random.default_rng((seed, 1)).permutation(len(table))
     table = table.append_column("draw", pa.array(draw))
-    drawn = connection.create_table("numbered", table, temp=True)
+    drawn = ibis.memtable(table)
     by_draw = ibis.window(group_by="user_id", order_by=drawn.draw)
     return drawn.mutate(back=ibis.row_number().over(by_draw)).drop("draw")
 
@@ -212,14 +220,22 @@ def _sampled(connection: ibis.BaseBackend, eligible: ir.Table, split: SplitConfi
             f"{split.validation_share:g}"
         )
     chosen = np.sort(np.random.default_rng((seed, 2)).permutation(len(users))[:count])
-    return connection.create_table("validation_users", users.take(chosen), temp=True)
+    return ibis.memtable(users.take(chosen))
 
 
-def _given_test(store: EventStore) -> pa.Table:
+def _given_test(store: EventStore, config: LabelConfig) -> pa.Table:
+    """Return the pairs of the test file, each once: those that its conversions name."""
     table = store.given_test()
     if table is None or not len(table):
-        raise DataError("the log's test file holds no rows; labels.split.strategy \"given\" needs some")
-    table = table.select(["user_id", "item_id", "surface"])
+        raise DataError('the log\'s test file holds no rows; labels.split.strategy "given" needs some')
+    held = table.filter(pc.is_in(table.column("action"), pa.array(list(config.conversions), pa.string())))
+    if not len(held):
+        raise DataError(
+            f"the log's test file holds no conversions: labels.conversions are {', '.join(config.conversions)}, its "
+            f"actions {', '.join(sorted(pc.unique(table.column('action')).to_pylist()))}; map one to the other"
+        )
+    pair = held.group_by(["user_id", "item_id"], use_threads=False).aggregate([("surface", "first")])
+    table = pair.rename_columns({"surface_first": "surface"}).select(["user_id", "item_id", "surface"])
     return table.append_column("task", pa.array(["conversion"] * len(table), pa.string()))
 
 

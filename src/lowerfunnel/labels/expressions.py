@@ -44,7 +44,10 @@ def last_conversions(events: ir.Table, config: LabelConfig) -> ir.Table:
     converted = conversions(events, config)
     first = converted.mutate(
         nth=ibis.row_number().over(
-            ibis.window(group_by=["user_id", "item_id"], order_by=[converted.t, converted.seq, converted.action])
+            ibis.window(
+                group_by=["user_id", "item_id"],
+                order_by=[converted.t, converted.seq, converted.action, converted.surface],
+            )
         )
     )
     first = first.filter(first.nth == 0)
@@ -73,7 +76,7 @@ def between(
     positive = positives(events, config)
     inside = positive.filter(positive.t >= start if stop is None else (positive.t >= start) & (positive.t < stop))
     earliest_first = ibis.window(
-        group_by=["user_id", "item_id", "task"], order_by=[inside.t, inside.seq, inside.action]
+        group_by=["user_id", "item_id", "task"], order_by=[inside.t, inside.seq, inside.action, inside.surface]
     )
     numbered = inside.mutate(nth=ibis.row_number().over(earliest_first))
     held_out = numbered.filter(numbered.nth == 0).select("user_id", "item_id", "task", "surface")

@@ -23,8 +23,8 @@ class SplitConfig:
     """Hours left out before the validation and the test period, so that late events of one cannot explain the other
     ("temporal")."""
     validation_share: float = 0.2
-    """Share of the users with at least two conversions of whom one is held out for validation (not "temporal")."""
-
+    """Share of the users of whom a conversion is held out for validation, among those with one left to learn from
+    (not "temporal")."""
     validation_of_new_items: bool = False
     """Whether all of a user's events on the item held out for validation are taken out of the log, not only the
     conversion. For test files whose items are new to their users: validation then asks the same question as the test

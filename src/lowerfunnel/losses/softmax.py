@@ -62,7 +62,7 @@ def sampled_softmax_loss(
             f"every query needs its positive among the candidates: {query_BD.shape[0]} queries came with "
             f"{candidate_CD.shape[0]} candidates"
         )
-    loss_B: Tensor = _BlockedSoftmax.apply(
+    loss_B: Tensor = _BlockedSoftmax.apply(  # type: ignore[no-untyped-call]
         query_BD, candidate_CD, log_q_C, item_C, user_B, inverse_temperature, correct_positive, block_rows
     )
     return loss_B
@@ -72,7 +72,7 @@ class _BlockedSoftmax(torch.autograd.Function):
     """The blocked forward and backward pass of `sampled_softmax_loss`."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         query_BD: Tensor,
         candidate_CD: Tensor,
@@ -109,9 +109,7 @@ class _BlockedSoftmax(torch.autograd.Function):
         grad_candidate_CD = torch.zeros_like(candidate_CD)
         for start in range(0, rows, ctx.block_rows):
             part = slice(start, min(start + ctx.block_rows, rows))
-            share_RC = _negative_logits(
-                query_BD, candidate_CD, log_q_C, ctx.inverse_temperature, ctx.masks, part
-            )
+            share_RC = _negative_logits(query_BD, candidate_CD, log_q_C, ctx.inverse_temperature, ctx.masks, part)
             share_RC.sub_(total_B[part, None]).exp_().mul_(scale_B[part, None])
             torch.mm(share_RC, candidate_CD, out=grad_query_BD[part])
             grad_candidate_CD.addmm_(share_RC.T, query_BD[part])

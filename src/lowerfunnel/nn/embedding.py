@@ -30,7 +30,9 @@ class EmbeddingTable(nn.Module):
         if not (self.training and torch.is_grad_enabled()):
             return rows_UD
         if self._pending is not None:
-            raise RuntimeError("this table was gathered twice in one step; gather all of the step's distinct rows at once")
+            raise RuntimeError(
+                "this table was gathered twice in one step; gather all of the step's distinct rows at once"
+            )
         rows_UD.requires_grad_()
         self._pending = (index_U, rows_UD)
         return rows_UD

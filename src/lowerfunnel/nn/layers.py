@@ -16,23 +16,24 @@ class ResidualMLP(nn.Module):
         layers: list[nn.Module] = []
         before = width
         for after in hidden:
-            linear = nn.utils.skip_init(nn.Linear, before, after)
-            with torch.no_grad():
-                linear.weight.normal_(0.0, (2.0 / before) ** 0.5, generator=generator)
-                linear.bias.zero_()
-            layers += [linear, nn.ReLU()]
+            layers += [_linear(before, after, (2.0 / before) ** 0.5, generator), nn.ReLU()]
             before = after
         if layers:
-            last = nn.utils.skip_init(nn.Linear, before, width)
-            with torch.no_grad():
-                last.weight.zero_()
-                last.bias.zero_()
-            layers.append(last)
+            layers.append(_linear(before, width, 0.0, generator))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x_BD: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """Return the rows plus what the layers make of them; without hidden layers, the rows."""
         return x_BD + self.layers(x_BD) if len(self.layers) else x_BD
+
+
+def _linear(fan_in: int, fan_out: int, std: float, generator: torch.Generator) -> nn.Linear:
+    """Return a linear layer with normal weights and no bias at first, drawn from `generator` alone."""
+    linear = nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")
+    with torch.no_grad():
+        linear.weight.normal_(0.0, std, generator=generator)
+        linear.bias.zero_()
+    return linear
 
 
 def pool_rows(

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lowerfunnel.errors import ConfigError
+from lowerfunnel.errors import ConfigError, require
 from lowerfunnel.evaluation.baselines import AlsRetriever, ItemKnnRetriever
 from lowerfunnel.evaluation.evaluation_set import EvaluationSet, Retriever
 from lowerfunnel.evaluation.floors import OwnHistoryRetriever, PopularityRetriever
@@ -45,6 +45,16 @@ def device_of(config: TrainingConfig) -> torch.device:
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(config.device)
+
+
+def require_packages(recipe: Recipe) -> None:
+    """Make sure, before any work, that the optional packages of the settings are installed.
+
+    Raises:
+        MissingPackageError: If one is not.
+    """
+    if recipe.index.kind.startswith("faiss"):
+        require("faiss", extra="faiss")
 
 
 def new_model(recipe: Recipe, corpus: Corpus) -> TwoTower:

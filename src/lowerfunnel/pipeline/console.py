@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import rich.console
+import rich.padding
+import rich.status
+import rich.text
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 _TITLES = {
@@ -25,26 +28,61 @@ class Console:
 
     def __init__(self, console: rich.console.Console) -> None:
         self.rich = console
-        self._started_s = 0.0
+        self._spinner: rich.status.Status | None = None
 
-    def begin(self, step: str) -> None:
-        """Announce a step."""
-        self._started_s = time.monotonic()
-        if self.rich.is_terminal:
-            self.rich.print(f"[bold]{_TITLES[step]}[/bold] ...", highlight=False)
+    @contextmanager
+    def step(self, step: str) -> Iterator[None]:
+        """Show that a step is at work, then that it is done; nothing more if it fails."""
+        started_s = time.monotonic()
+        with self.waiting(_TITLES[step]):
+            yield
+        self._done(step, f"{time.monotonic() - started_s:.1f} s")
 
-    def end(self, step: str, *, skipped: bool) -> None:
-        """Say that a step is done."""
-        took = "unchanged, skipped" if skipped else f"{time.monotonic() - self._started_s:.1f} s"
-        self.rich.print(f"[green]✓[/green] [bold]{_TITLES[step]}[/bold] [dim]{took}[/dim]", highlight=False)
+    def skipped(self, step: str) -> None:
+        """Say that a step was finished before."""
+        self._done(step, "unchanged, skipped")
+
+    def _done(self, step: str, how: str) -> None:
+        self.rich.print(f"[green]✓[/green] [bold]{_TITLES[step]}[/bold] [dim]{how}[/dim]", highlight=False)
 
     def note(self, sentence: str) -> None:
         """Say what a step found."""
-        self.rich.print(f"  {sentence}", highlight=False, markup=False)
+        self._say(rich.text.Text(sentence))
 
     def warn(self, sentence: str) -> None:
         """Say what somebody should know."""
-        self.rich.print("  [yellow]warning:[/yellow]", sentence, highlight=False, markup=True)
+        self._say(rich.text.Text.assemble(("warning: ", "yellow"), sentence))
+
+    def _say(self, text: rich.text.Text) -> None:
+        # Wrapped under its indentation on a terminal, one line each elsewhere; brackets in a sentence are no markup.
+        if self.rich.is_terminal:
+            self.rich.print(rich.padding.Padding(text, (0, 0, 0, 2)))
+        else:
+            self.rich.print(rich.text.Text("  ") + text, soft_wrap=True)
+
+    @contextmanager
+    def waiting(self, sentence: str) -> Iterator[None]:
+        """Show on a terminal that something may take a moment."""
+        if not self.rich.is_terminal:
+            yield
+            return
+        with self.rich.status(f"{sentence} ...") as self._spinner:
+            try:
+                yield
+            finally:
+                self._spinner = None
+
+    @contextmanager
+    def recommending(self) -> Iterator[Callable[[int, int], None]]:
+        """Show for how many users candidates have been found."""
+        with self._bar("users") as bar:
+            row: list[TaskID] = []
+
+            def advance(done: int, of: int) -> None:
+                row.extend([] if row else [bar.add_task("recommending", total=of, rate="")])
+                bar.update(row[0], completed=done)
+
+            yield advance
 
     @contextmanager
     def training(self) -> Iterator["TrainingBar"]:
@@ -67,9 +105,12 @@ class Console:
 
     @contextmanager
     def _bar(self, unit: str) -> Iterator[Progress]:
+        spinner = self._spinner
+        if spinner is not None:
+            spinner.stop()
         with Progress(
             TextColumn("  {task.description}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=max(8, min(30, self.rich.width - 68))),
             MofNCompleteColumn(),
             TextColumn(unit),
             TimeRemainingColumn(),
@@ -78,6 +119,8 @@ class Console:
             disable=not self.rich.is_terminal,
         ) as bar:
             yield bar
+        if spinner is not None:
+            spinner.start()
 
 
 class TrainingBar:
@@ -102,4 +145,6 @@ class TrainingBar:
     def validated(self, row: Mapping[str, float]) -> None:
         """Write one line for each validation."""
         metrics = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if "@" in name)
-        self._console.note(f"epoch {row['epoch']:.0f}: loss {row['loss']:.3f}  {metrics}  {row['examples_per_s']:,.0f} examples/s")
+        self._console.note(
+            f"epoch {row['epoch']:.0f}: loss {row['loss']:.3f}  {metrics}  {row['examples_per_s']:,.0f} examples/s"
+        )

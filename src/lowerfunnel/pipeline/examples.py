@@ -110,9 +110,7 @@ def score_distribution(
     vector_ID = encoder.items()
     row_P = np.repeat(np.arange(part.queries), np.diff(part.pair_offsets))
     in_catalogue_P = part.pair_item_P >= 0
-    held_out = np.einsum(
-        "pd,pd->p", vector_QD[row_P[in_catalogue_P]], vector_ID[part.pair_item_P[in_catalogue_P]]
-    )
+    held_out = np.einsum("pd,pd->p", vector_QD[row_P[in_catalogue_P]], vector_ID[part.pair_item_P[in_catalogue_P]])
     candidates = retriever.retrieve(part, min(_SCORED_CANDIDATES, len(vector_ID))).score_QK.ravel()
     random = np.einsum("qd,qd->q", vector_QD, vector_ID[generator.integers(0, len(vector_ID), part.queries)])
     edges = np.linspace(-1.0, 1.0, _BINS + 1)

@@ -27,4 +27,6 @@ def require_data(recipe: Recipe, data: Path | None) -> None:
     if data is None:
         raise ConfigError(f'the recipe "{recipe.name}" needs the folder of its log: add --data PATH')
     if not data.is_dir():
-        raise ConfigError(f"--data {data} is {'no folder' if data.exists() else 'not there'}; give the folder of the log's files")
+        raise ConfigError(
+            f"--data {data} is {'no folder' if data.exists() else 'not there'}; give the folder of the log's files"
+        )

@@ -1,32 +1,33 @@
 """Candidates for a list of users, from a finished run.
 
-Shape letters: B distinct users asked for, K items each.
+Shape letters: B distinct users asked for, K items each, N of their places filled, D width of the vectors.
 """
 
+import contextlib
 import datetime
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from lowerfunnel.config import load_settings
-from lowerfunnel.errors import ConfigError, DataError, UnavailableError
+from lowerfunnel.errors import ConfigError, DataError, RunError, UnavailableError
 from lowerfunnel.evaluation.queries import histories_before, purchased
 from lowerfunnel.events.store import EventStore
-from lowerfunnel.events.timeline import Int64Array
-from lowerfunnel.features.vocabulary import Vocabulary
+from lowerfunnel.events.timeline import Int32Array, Int64Array
 from lowerfunnel.files import disk_errors, flush
 from lowerfunnel.index.settings import load_index
-from lowerfunnel.pipeline.recipe import Recipe
+from lowerfunnel.pipeline.run import open_finished
 from lowerfunnel.pipeline.run_folder import RunFolder
+from lowerfunnel.pipeline.users_file import read_users
 from lowerfunnel.retrieval.artefact import ModelArtefact
 from lowerfunnel.retrieval.corpus import NEVER, store_timelines
 from lowerfunnel.retrieval.encoder import Encoder
 
+_NEEDED = ("import", "label", "train", "index")
 _BLOCK = 4096
 
 
@@ -40,7 +41,14 @@ class Written:
 
 
 def recommend_to_file(
-    run: Path, users_file: Path, *, k: int, out: Path, at: str | None, exclude_purchased: bool
+    run: Path,
+    users_file: Path,
+    *,
+    k: int,
+    out: Path,
+    at: str | None,
+    exclude_purchased: bool,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Written:
     """Write the `k` best items of each user to a Parquet file: user_id, item_id, rank (from 1), score.
 
@@ -49,116 +57,90 @@ def recommend_to_file(
     that the user has not bought.
 
     Args:
-        run: The folder of a finished run.
+        run: The folder of a run that has its index.
         users_file: Parquet or CSV with a column `user_id`; other columns are ignored, repeats count once.
         k: Items per user.
-        out: The Parquet file to write.
+        out: The Parquet file to write; it appears only when it is whole.
         at: Use what was known strictly before this time, ISO 8601, UTC where it names no zone; None for all.
         exclude_purchased: Whether items that the user has converted on are left out.
+        progress: Called with the users done and the users in all.
 
     Raises:
         LowerfunnelError: For a run that is not finished, a file that cannot be used, a time the log does not have.
     """
+    _require_place(out, users_file)
     folder = RunFolder.open(run)
-    folder.require_step("index")
-    recipe = load_settings(Recipe, folder.settings(), source=str(run / "run.json"))
-    store = EventStore.open(run / "store")
-    at_t = _point_in_time(at, store.info.order)
-    artefact = ModelArtefact.load(run / "model")
-    ids = _read_users(users_file, artefact.users)
-    user_B = artefact.users.encode(ids)
-    index = load_index(run / "index")
+    with folder.reading():
+        recipe, _, _ = open_finished(folder, _NEEDED, untouched=("train", "index"))
+        store = EventStore.open(run / "store")
+        at_t = _point_in_time(at, store.info.order)
+        artefact = ModelArtefact.load(run / "model")
+        ids = read_users(users_file, artefact.users.ids.type)
+        index = load_index(run / "index")
+        timelines = store_timelines(store, artefact.users, artefact.items)
+    if (index.items, index.width) != (len(artefact.items), artefact.config.tower.width):
+        raise RunError(
+            f"the index in {run} holds {index.items:,} items of width {index.width} and the model {len(artefact.items):,} "
+            f"of width {artefact.config.tower.width}: they do not belong together; run the recipe again"
+        )
     encoder = Encoder(artefact.model, artefact.item_features, history_length=artefact.config.tower.history_length)
-    timelines = store_timelines(store, artefact.users, artefact.items)
-    conversions = recipe.labels.conversions
+    user_B = artefact.users.encode(ids)
+
+    def best_of(start: int, block_B: Int32Array) -> pa.Table:
+        at_B = np.full(len(block_B), at_t, np.int64)
+        query_BD = encoder.users(
+            block_B,
+            at_B,
+            np.zeros(len(block_B), np.int32),
+            timelines=timelines,
+            features=artefact.user_features,
+            trained_U=artefact.trained_U,
+        )
+        excluded: tuple[Int64Array, Int32Array] | tuple[None, None] = (None, None)
+        if exclude_purchased:
+            excluded = purchased(*histories_before(timelines, block_B, at_B), recipe.labels.conversions)
+        ranking = index.search(query_BD, min(k, index.items), excluded_offsets=excluded[0], excluded_item=excluded[1])
+        found_BK = ranking.item_QK >= 0
+        row_N, column_N = np.nonzero(found_BK)
+        return pa.table(
+            {
+                "user_id": ids.slice(start, len(block_B)).take(pa.array(row_N)),
+                "item_id": artefact.items.decode(ranking.item_QK[found_BK]),
+                "rank": pa.array((column_N + 1).astype(np.int32)),
+                "score": pa.array(ranking.score_QK[found_BK]),
+            }
+        )
+
     rows = 0
-    temporary = out.with_name(f".{out.name}.tmp")
-    schema = pa.schema(
-        [
-            ("user_id", ids.type),
-            ("item_id", artefact.items.ids.type),
-            ("rank", pa.int32()),
-            ("score", pa.float32()),
-        ]
-    )
-    with disk_errors(out):
-        if not out.parent.is_dir():
-            raise DataError(f"--out {out}: the folder {out.parent} is not there; make it first")
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for start in range(0, len(user_B), _BLOCK):
-                block_B = user_B[start : start + _BLOCK]
-                at_B = np.full(len(block_B), at_t, np.int64)
-                query_BD = encoder.users(
-                    block_B,
-                    at_B,
-                    np.zeros(len(block_B), np.int32),
-                    timelines=timelines,
-                    features=artefact.user_features,
-                    trained_U=artefact.trained_U,
-                )
-                excluded: tuple[Int64Array, np.ndarray] | tuple[None, None] = (None, None)
-                if exclude_purchased:
-                    excluded = purchased(*histories_before(timelines, block_B, at_B), conversions)
-                ranking = index.search(
-                    query_BD, min(k, index.items), excluded_offsets=excluded[0], excluded_item=excluded[1]
-                )
-                found_BK = ranking.item_QK >= 0
-                row_N, column_N = np.nonzero(found_BK)
-                table = pa.table(
-                    [
-                        ids.slice(start, len(block_B)).take(pa.array(row_N)),
-                        artefact.items.decode(ranking.item_QK[found_BK]),
-                        pa.array((column_N + 1).astype(np.int32)),
-                        pa.array(ranking.score_QK[found_BK]),
-                    ],
-                    schema=schema,
-                )
-                writer.write_table(table)
-                rows += len(table)
-        flush(temporary)
-        temporary.replace(out)
+    schema = best_of(0, user_B[:1]).schema
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with disk_errors(out):
+            with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+                for start in range(0, len(user_B), _BLOCK):
+                    table = best_of(start, user_B[start : start + _BLOCK])
+                    writer.write_table(table)
+                    rows += len(table)
+                    if progress is not None:
+                        progress(min(start + _BLOCK, len(user_B)), len(user_B))
+            flush(temporary)
+            temporary.replace(out)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return Written(rows=rows, users=len(user_B), unknown_users=int((user_B < 0).sum()))
 
 
-def _read_users(path: Path, vocabulary: Vocabulary) -> pa.Array:
-    """Return the distinct users that a file names, in order, in the type of the log's user ids."""
-    if not path.is_file():
-        raise DataError(f"--users {path} is not there; give a Parquet or CSV file with a column user_id")
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            if "user_id" not in pq.read_schema(path).names:
-                raise _no_users(path, pq.read_schema(path).names)
-            column = pq.read_table(path, columns=["user_id"]).column("user_id")
-        else:
-            # As text: a CSV file's ids are read in the type that the log's have, never by guess.
-            convert = pa_csv.ConvertOptions(
-                include_columns=["user_id"], column_types={"user_id": pa.string()}, strings_can_be_null=True
-            )
-            column = pa_csv.read_csv(path, convert_options=convert).column("user_id")
-    except KeyError as error:
-        raise _no_users(path, _csv_columns(path)) from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"--users {path} cannot be read ({error}); give a Parquet or CSV file with a column user_id") from error
-    if column.null_count:
-        raise DataError(f"--users {path} has {column.null_count:,} rows without a user_id; remove them")
-    distinct = pc.unique(column)
-    if not len(distinct):
-        raise DataError(f"--users {path} names no user")
-    if pa.types.is_floating(distinct.type):
-        raise DataError(f"--users {path}: user_id came as {distinct.type}; ids are never floats, write them as integers or strings")
-    try:
-        return pc.unique(distinct.cast(vocabulary.ids.type))
-    except pa.ArrowInvalid as error:
-        raise DataError(f"--users {path}: user ids of this log are {vocabulary.ids.type}, and {error}") from error
-
-
-def _csv_columns(path: Path) -> list[str]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return [name.strip().strip('"') for name in file.readline().split(",")]
-
-
-def _no_users(path: Path, columns: list[str]) -> DataError:
-    return DataError(f"--users {path} has no column user_id; it has {', '.join(columns)}")
+def _require_place(out: Path, users_file: Path) -> None:
+    """Refuse a place that cannot be written to before any work is done."""
+    if not out.parent.is_dir():
+        raise DataError(f"--out {out}: the folder {out.parent} is not there; make it first")
+    if out.is_dir():
+        raise DataError(f"--out {out} is a folder; give the name of a Parquet file")
+    if out.resolve() == users_file.resolve():
+        raise DataError(f"--out {out} is the file of --users; give another name")
+    if not os.access(out.parent, os.W_OK):
+        raise RunError(f"{out} cannot be written (no right to write to {out.parent}); choose another folder")
 
 
 def _point_in_time(at: str | None, order: str) -> int:

@@ -8,13 +8,16 @@ from typing import Any
 
 from lowerfunnel.config import settings_to_dict
 from lowerfunnel.evaluation.metrics_json import DataKind, read_metrics
-from lowerfunnel.events.quality import Quality as LogQuality, read_quality
+from lowerfunnel.events.quality import Quality as LogQuality
+from lowerfunnel.events.quality import read_quality
 from lowerfunnel.events.store import EventStore
 from lowerfunnel.pipeline.recipe import Recipe
 from lowerfunnel.pipeline.report.data import Facts, Quality, ReportData
 
 
-def report_data(recipe: Recipe, run: Path, store: EventStore, manifest: dict[str, object], kind: DataKind) -> ReportData:
+def report_data(
+    recipe: Recipe, run: Path, store: EventStore, manifest: dict[str, object], kind: DataKind
+) -> ReportData:
     """Collect the report of a finished evaluation."""
     shown = _read(run / "evaluation" / "shown.json")
     training = _read(run / "model" / "training.json")
@@ -49,13 +52,16 @@ def report_data(recipe: Recipe, run: Path, store: EventStore, manifest: dict[str
         scores=shown.get("scores"),
         examples=shown.get("examples", ()),
         settings=settings_to_dict(recipe),
-        warnings=[*([recipe.description] if recipe.description else []), *shown["warnings"]],
+        description=recipe.description,
+        warnings=shown["warnings"],
     )
 
 
 def _quality(quality: LogQuality) -> Quality:
     return Quality(
         actions=quality.actions,
+        days_each=quality.days_each,
+        remarks=quality.remarks,
         days=[{"day": day.day, "counts": day.counts} for day in quality.days],
         funnel=[
             {"origin": rate.origin, "target": rate.target, "rate": rate.rate, "meaning": rate.meaning}

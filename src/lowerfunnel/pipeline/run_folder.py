@@ -1,27 +1,51 @@
-"""The folder of one run: who may write to it, which steps are finished, what belongs together.
+"""The folder of one run: who may use it, which steps are finished, what they wrote.
 
     DIR/
-      run.json          the run's name, version and resolved settings
-      steps/NAME.json   one per finished step: what it was made from (its fingerprint), how long it took
+      run.json          the settings of the run, resolved
+      steps/NAME.json   one per finished step: what it was made from (its fingerprint) and what it wrote (with hashes)
       store/ labels/ model/ index/ evaluation/    what the steps made
       metrics.json  report.html  manifest.json
+
+A record in `steps` always belongs to the settings in `run.json`: records of other settings are removed before new
+settings are written down.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
-import os
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lowerfunnel import __version__
 from lowerfunnel.errors import RunError
-from lowerfunnel.files import disk_errors, write_json
+from lowerfunnel.files import disk_errors, sha256_of_file, sha256_of_folder, write_json
 
 _RUN = "run.json"
+_LOCK = ".lock"
+_BEFORE_RUN = {_LOCK, f".{_RUN}.tmp"}
+"""What a run that was killed before it wrote its first file may leave."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepRecord:
+    """What is written down of a finished step.
+
+    Attributes:
+        fingerprint: What it was made from.
+        seconds: How long it took.
+        files: The SHA-256 of every file that it wrote, by the file's path in the run's folder.
+        facts: What later steps ask of it.
+    """
+
+    fingerprint: str
+    seconds: float
+    files: dict[str, str]
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +55,15 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, *, name: str, settings: dict[str, object]) -> "RunFolder":
-        """Open the folder of the run `name`, making it if it is not there, and write down its settings.
+    def create(cls, path: Path) -> "RunFolder":
+        """Open a run's folder, making it if it is not there.
 
         Raises:
-            RunError: If the folder holds another run, or files that are no run's.
+            RunError: If it cannot be made.
         """
         with disk_errors(path):
-            if path.exists() and not path.is_dir():
-                raise RunError(f"--out {path} is a file; give a folder")
             path.mkdir(parents=True, exist_ok=True)
-        if (path / _RUN).exists():
-            held = cls.open(path).settings().get("name")
-            if held != name:
-                raise RunError(
-                    f'{path} holds another run, of the recipe "{held}" and not "{name}"; choose another --out or remove it'
-                )
-        elif any(child.name not in {".lock"} for child in path.iterdir()):
-            raise RunError(f"{path} is not empty and holds no run; choose another --out")
-        (path / "steps").mkdir(exist_ok=True)
-        folder = cls(path)
-        folder.write_settings(settings)
-        return folder
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -61,76 +72,171 @@ class RunFolder:
         Raises:
             RunError: If there is none.
         """
-        if not (path / _RUN).is_file():
-            raise RunError(f"{path} holds no run ({_RUN} is missing); make one with: lowerfunnel run RECIPE --out {path}")
+        with disk_errors(path):
+            if not (path / _RUN).is_file():
+                raise RunError(
+                    f"{path} holds no run ({_RUN} is missing); make one with: lowerfunnel run RECIPE --out {path}"
+                )
         return cls(path)
+
+    def require_free_for(self, name: str) -> None:
+        """Make sure that the folder, if it is there, holds the run `name` or nothing.
+
+        Raises:
+            RunError: If it is a file, holds another run, or files that are no run's.
+        """
+        path = self.path
+        with disk_errors(path):
+            if not path.exists():
+                return
+            if not path.is_dir():
+                raise RunError(f"--out {path} is a file; give a folder")
+            if not (path / _RUN).exists():
+                if any(child.name not in _BEFORE_RUN for child in path.iterdir()):
+                    raise RunError(f"{path} is not empty and holds no run; choose another --out")
+                return
+        held = self.settings().get("name")
+        if held != name:
+            raise RunError(
+                f'{path} holds another run, of the recipe "{held}" and not "{name}"; choose another --out or remove it'
+            )
 
     def settings(self) -> dict[str, object]:
         """Return the settings of the run, resolved."""
         try:
             written = json.loads((self.path / _RUN).read_text(encoding="utf-8"))
             settings = written["settings"]
-        except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{self.path / _RUN} is damaged ({error}); remove the folder and run again") from error
         if not isinstance(settings, dict):
             raise RunError(f"{self.path / _RUN} is damaged (settings are no table); remove the folder and run again")
         return settings
 
     def write_settings(self, settings: dict[str, object]) -> None:
-        """Write down the settings of the run."""
+        """Write down the settings of the run, and tidy away what a killed run left half written."""
         write_json(self.path / _RUN, {"lowerfunnel": __version__, "settings": settings})
+        with disk_errors(self.path):
+            (self.path / "steps").mkdir(exist_ok=True)
+            for leftover in [*self.path.glob(".*.tmp"), *self.path.glob("steps/.*.tmp")]:
+                if leftover.is_dir():
+                    shutil.rmtree(leftover)
+                else:
+                    leftover.unlink()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other process from writing to the folder. The lock goes with the process, however it ends.
+        """Keep every other process out of the folder. The lock goes with the process, however it ends.
 
         Raises:
-            RunError: If another process holds it.
+            RunError: If another process is at work in it, or reads it.
         """
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunError(
-                    f"another process is at work in {self.path}; wait for it or choose another --out"
-                ) from error
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+        with disk_errors(self.path):
+            file = (self.path / _LOCK).open("a")
+        with file:
+            self._lock(file.fileno(), fcntl.LOCK_EX)
             yield
 
-    def finished(self, step: str, fingerprint: str, outputs: list[str]) -> bool:
-        """Return whether a step was finished from the same inputs and what it made is still there."""
-        record = self.step_record(step)
-        made = all((self.path / output).exists() for output in outputs)
-        return made and record is not None and record.get("fingerprint") == fingerprint
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Keep every process from writing to the folder, while others may read it.
 
-    def step_record(self, step: str) -> dict[str, object] | None:
+        Raises:
+            RunError: If a process is writing to it.
+        """
+        with contextlib.ExitStack() as stack:
+            # A run from elsewhere may lie where nobody may write; without a lock file nobody is at work in it.
+            with contextlib.suppress(FileNotFoundError):
+                self._lock(stack.enter_context((self.path / _LOCK).open()).fileno(), fcntl.LOCK_SH)
+            yield
+
+    def _lock(self, descriptor: int, kind: int) -> None:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(
+                f"another process is at work in {self.path}; wait for it or choose another folder"
+            ) from error
+
+    def record(self, step: str) -> StepRecord | None:
         """Return what is written down of a finished step, None if it is not finished."""
         try:
-            record = json.loads((self.path / "steps" / f"{step}.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            record = StepRecord(**json.loads((self.path / "steps" / f"{step}.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
             return None
-        return record if isinstance(record, dict) else None
+        return record if isinstance(record.files, dict) and isinstance(record.facts, dict) else None
 
-    def run_step(self, step: str, fingerprint: str, outputs: list[str], work: Callable[[], None]) -> bool:
-        """Do the work of a step unless it is finished, and write down that it is. Returns whether work was done."""
-        if self.finished(step, fingerprint, outputs):
-            return False
-        record = self.path / "steps" / f"{step}.json"
-        record.unlink(missing_ok=True)
+    def finished(self, fingerprints: Mapping[str, str]) -> list[str]:
+        """Return the steps, from the first on, that were finished from the same inputs and whose files are untouched.
+
+        Every file is read and compared with its hash. Behind a step that has to be done, none counts as finished.
+        """
+        done = []
+        for step, fingerprint in fingerprints.items():
+            record = self.record(step)
+            if record is None or record.fingerprint != fingerprint or self._touched(record) is not None:
+                break
+            done.append(step)
+        return done
+
+    def _touched(self, record: StepRecord) -> str | None:
+        """Return a file of a step that is missing or is not what the step wrote."""
+        for name, digest in record.files.items():
+            path = self.path / name
+            if not path.is_file() or sha256_of_file(path) != digest:
+                return name
+        return None
+
+    def forget(self, steps: Sequence[str]) -> None:
+        """Remove the records of steps, so that they count as not finished."""
+        with disk_errors(self.path):
+            for step in reversed(steps):
+                (self.path / "steps" / f"{step}.json").unlink(missing_ok=True)
+
+    def discard(self, name: str) -> None:
+        """Remove a file that belongs to settings which are no longer the run's."""
+        with disk_errors(self.path):
+            (self.path / name).unlink(missing_ok=True)
+
+    def run_step(
+        self, step: str, fingerprint: str, outputs: Sequence[str], work: Callable[[], None], facts: dict[str, str]
+    ) -> None:
+        """Do the work of a step, and write down that it is finished and what it wrote (`outputs`, files or folders)."""
+        self.forget([step])
         started_s = time.monotonic()
         with disk_errors(self.path):
             work()
-        write_json(record, {"fingerprint": fingerprint, "seconds": round(time.monotonic() - started_s, 3)})
-        return True
+        seconds = round(time.monotonic() - started_s, 3)
+        files: dict[str, str] = {}
+        for output in outputs:
+            path = self.path / output
+            if path.is_dir():
+                files |= {f"{output}/{name}": digest for name, digest in sha256_of_folder(path).items()}
+            else:
+                files[output] = sha256_of_file(path)
+        record = StepRecord(fingerprint=fingerprint, seconds=seconds, files=files, facts=facts)
+        write_json(self.path / "steps" / f"{step}.json", asdict(record))
 
-    def require_step(self, step: str) -> None:
-        """Raise a `RunError` unless the step is finished."""
-        if self.step_record(step) is None:
-            raise RunError(
-                f'the run in {self.path} has not finished its step "{step}"; finish it with: lowerfunnel run RECIPE '
-                f"--out {self.path}"
-            )
+    def require(self, steps: Sequence[str], fingerprints: Mapping[str, str], *, untouched: Sequence[str]) -> None:
+        """Make sure that `steps` were finished from these inputs, and that the files of those in `untouched` are intact.
+
+        Raises:
+            RunError: If not; it says how to mend it.
+        """
+        again = f"finish it with: lowerfunnel run RECIPE --out {self.path}"
+        for step in steps:
+            record = self.record(step)
+            if record is None:
+                raise RunError(f'the run in {self.path} has not finished its step "{step}"; {again}')
+            if record.fingerprint != fingerprints[step]:
+                raise RunError(
+                    f'the step "{step}" in {self.path} was made from other settings than {_RUN} holds; {again}'
+                )
+            touched = self._touched(record) if step in untouched else None
+            if touched is not None:
+                raise RunError(
+                    f'{self.path / touched} is not what the step "{step}" wrote: it was damaged, removed or taken from '
+                    f"another run; redo the step with: lowerfunnel run RECIPE --out {self.path}"
+                )
 
 
 def chain(*parts: object) -> str:

@@ -5,9 +5,8 @@ changed. A fingerprint is made of the settings that the step reads and of the fi
 setting redoes its own step and what follows, and nothing else.
 """
 
-import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,91 +16,91 @@ import torch
 
 from lowerfunnel import __version__
 from lowerfunnel.config import settings_to_dict
-from lowerfunnel.errors import DataError
+from lowerfunnel.errors import DataError, RunError
 from lowerfunnel.evaluation.evaluate import evaluate
 from lowerfunnel.evaluation.evaluation_set import EvaluationSet
 from lowerfunnel.evaluation.measure import measure
 from lowerfunnel.evaluation.metrics_json import DataKind, MetricRow, write_metrics
 from lowerfunnel.evaluation.pair_rank import pair_ranks
-from lowerfunnel.events.fingerprint import fingerprint
 from lowerfunnel.events.store import EventStore
-from lowerfunnel.files import sha256_of_file, sha256_of_folder, write_folder, write_json, write_text
-from lowerfunnel.index.settings import load_index
+from lowerfunnel.files import sha256_of_file, write_folder, write_json, write_text
 from lowerfunnel.index.exact import ExactIndex
+from lowerfunnel.index.settings import load_index
 from lowerfunnel.labels.build import build_labels
 from lowerfunnel.pipeline import assemble
 from lowerfunnel.pipeline.console import Console
-from lowerfunnel.pipeline.import_log import import_log
 from lowerfunnel.pipeline.examples import examples_of, score_distribution
+from lowerfunnel.pipeline.fingerprints import OUTPUTS, STEPS
+from lowerfunnel.pipeline.import_log import import_log
 from lowerfunnel.pipeline.recipe import Recipe
 from lowerfunnel.pipeline.run_folder import RunFolder, chain
 from lowerfunnel.retrieval.artefact import ModelArtefact
 from lowerfunnel.retrieval.batches import BatchSource
 from lowerfunnel.retrieval.corpus import Corpus
+from lowerfunnel.retrieval.encoder import Encoder
 from lowerfunnel.retrieval.objective import TwoTowerTraining
 from lowerfunnel.training.loop import train
 from lowerfunnel.training.memory import keep_large_blocks
 
-STEPS = ("import", "label", "train", "index", "evaluate", "report")
-_FORMAT = 1
-"""Raised when a step writes something else from the same settings, so that finished steps are not reused."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
-    """One recipe at work in one folder."""
+    """One recipe at work in one folder, which the caller has locked.
+
+    Attributes:
+        recipe: The settings.
+        folder: Where everything is written.
+        data: The folder of the log's files; None where the log is generated, or imported already.
+        log: Fingerprint of the log.
+        fingerprints: What each step is made from.
+        console: Who is told about it.
+    """
 
     recipe: Recipe
     folder: RunFolder
     data: Path | None
+    log: str
+    fingerprints: dict[str, str]
     console: Console
 
     def execute(self) -> None:
         """Do every step that is not finished."""
+        with self.console.waiting("Comparing what is there"):
+            finished = self.folder.finished(self.fingerprints)
+        unfinished = [step for step in STEPS if step not in finished]
+        # In this order, so that a kill at any moment leaves no record beside settings that it does not belong to.
+        self.folder.forget(unfinished)
+        for name in (name for step in unfinished for name in OUTPUTS[step] if "." in name):
+            self.folder.discard(name)
+        self.folder.write_settings(settings_to_dict(self.recipe))
+        for step in finished:
+            self.console.skipped(step)
+        self.redo(unfinished)
+
+    def redo(self, steps: Sequence[str]) -> None:
+        """Do these steps, whether they are finished or not."""
         if self.recipe.training.threads is not None:
             torch.set_num_threads(self.recipe.training.threads)
         keep_large_blocks()
-        steps = {
-            "import": (["store"], self._import),
-            "label": (["labels"], self._label),
-            "train": (["model"], self._train),
-            "index": (["index"], self._index),
-            "evaluate": (["evaluation", "metrics.json"], self.evaluate),
-            "report": (["manifest.json", "report.html"], self.report),
+        work = {
+            "import": self._import,
+            "label": self._label,
+            "train": self._train,
+            "index": self._index,
+            "evaluate": self._evaluate,
+            "report": self._report,
         }
-        fingerprints = self.fingerprints()
-        for name, (outputs, work) in steps.items():
-            self.console.begin(name)
-            worked = self.folder.run_step(name, fingerprints[name], outputs, work)
-            self.console.end(name, skipped=not worked)
+        self.folder.forget(steps)
+        for step in steps:
+            facts = {"log": self.log} if step == "import" else {}
+            with self.console.step(step):
+                self.folder.run_step(step, self.fingerprints[step], OUTPUTS[step], work[step], facts)
+        # Only now: a kill right after training finds them still there.
+        shutil.rmtree(self._checkpoints, ignore_errors=True)
 
-    def fingerprints(self) -> dict[str, str]:
-        """Return what each step is made from."""
-        recipe = self.recipe
-        settings = settings_to_dict(recipe)
-        log = self._log_fingerprint()
-        made: dict[str, str] = {"import": chain(_FORMAT, __version__, log)}
-        reads = {
-            "label": ("labels", "seed"),
-            "train": ("retrieval", "training", "seed", "evaluation"),
-            "index": ("index", "seed"),
-            "evaluate": ("evaluation", "labels", "seed"),
-            "report": ("name", "description"),
-        }
-        before = made["import"]
-        for step, names in reads.items():
-            part = {name: settings[name] for name in names}
-            if step == "train":
-                evaluation = recipe.evaluation
-                part["evaluation"] = [evaluation.headline, evaluation.validation_users]
-            before = made[step] = chain(step, before, part)
-        return made
-
-    def _log_fingerprint(self) -> object:
-        if self.recipe.world is not None:
-            return settings_to_dict(self.recipe.world) | {"log": settings_to_dict(self.recipe.log)}
-        assert self.data is not None  # noqa: S101 - checked before a run begins
-        return fingerprint(self.recipe.log, self.data)
+    @property
+    def _checkpoints(self) -> Path:
+        return self.folder.path / "checkpoints"
 
     @cached_property
     def store(self) -> EventStore:
@@ -143,7 +142,9 @@ class Run:
         def fill(folder: Path) -> None:
             info = build_labels(self.store, self.recipe.labels, folder, seed=self.recipe.seed)
             positives = ", ".join(f"{count:,} {action}" for action, count in info.train.items())
-            self.console.note(f"positives: {positives}; held out: {info.validation_pairs:,} to validate, {info.test_pairs:,} to test")
+            self.console.note(
+                f"positives: {positives}; held out: {info.validation_pairs:,} to validate, {info.test_pairs:,} to test"
+            )
 
         write_folder(self.labels, fill)
 
@@ -170,12 +171,12 @@ class Run:
             k = int(headline.partition("@")[2])
             ranks = pair_ranks(retriever.retrieve(validation, k), validation)
             rows = measure({"lowerfunnel": ranks}, validation, ks=[k], n_boot=2, seed=0, data=self.data_kind)
-            return {row.metric: row.value for row in rows if row.slice == "all"}
+            return {row.metric: row.value for row in rows if row.slice == "all" and row.metric == headline}
 
         training = TwoTowerTraining(
             model, batches, recipe.retrieval.objective, recipe.training, device=device, validate=validate
         )
-        checkpoints = self.folder.path / "checkpoints" / self.fingerprints()["train"][:16]
+        checkpoints = self._checkpoints / self.fingerprints["train"][:16]
         with self.console.training() as progress:
             result = train(training, recipe.training, checkpoints=checkpoints, headline=headline, progress=progress)
 
@@ -193,7 +194,6 @@ class Run:
             write_json(folder / "training.json", history)
 
         write_folder(self.folder.path / "model", fill)
-        shutil.rmtree(self.folder.path / "checkpoints", ignore_errors=True)
 
     def _validation_set(self) -> EvaluationSet | None:
         """Return the queries that training is validated on: a fixed draw of at most `validation_users`."""
@@ -215,13 +215,11 @@ class Run:
         index = self.recipe.index.build(encoder.items(), seed=self.recipe.seed)
         write_folder(self.folder.path / "index", index.save)
 
-    def _encoder(self) -> assemble.Encoder:
+    def _encoder(self) -> Encoder:
         artefact = self.artefact
-        return assemble.Encoder(
-            artefact.model, artefact.item_features, history_length=artefact.config.tower.history_length
-        )
+        return Encoder(artefact.model, artefact.item_features, history_length=artefact.config.tower.history_length)
 
-    def evaluate(self) -> None:
+    def _evaluate(self) -> None:
         """Measure the model and the floors on the test pairs; write `metrics.json` and what the report shows."""
         recipe, corpus = self.recipe, self.corpus
         index = load_index(self.folder.path / "index")
@@ -267,9 +265,7 @@ class Run:
                 ranks = result.lists["lowerfunnel"].rank_P
                 shown = {
                     "scores": score_distribution(corpus, encoder, ours, queries, seed=recipe.seed),
-                    "examples": examples_of(
-                        self.store, corpus, ours, queries, ranks, seed=recipe.seed
-                    ),
+                    "examples": examples_of(self.store, corpus, ours, queries, ranks, seed=recipe.seed),
                     "test_users": queries.queries,
                     "test_pairs": len(queries.pair_item_P),
                 }
@@ -293,35 +289,30 @@ class Run:
         self.console.warn(sentence)
         return [sentence]
 
-    def report(self) -> None:
+    def _report(self) -> None:
         """Bind everything under one version in `manifest.json`, and write `report.html`."""
+        from lowerfunnel.pipeline.report import render_report
         from lowerfunnel.pipeline.report_data import report_data
 
-        manifest = self.manifest()
+        manifest = self._manifest()
         write_json(self.folder.path / "manifest.json", manifest)
-        from lowerfunnel.pipeline.report import render_report
-
         page = render_report(report_data(self.recipe, self.folder.path, self.store, manifest, self.data_kind))
         write_text(self.folder.path / "report.html", page)
 
-    def manifest(self) -> dict[str, object]:
+    def _manifest(self) -> dict[str, object]:
         """Return what belongs together: data, settings, code, both towers and the index, under one model version."""
         path = self.folder.path
-        files = {
-            f"{part}/{name}": digest
-            for part in ("model", "index")
-            for name, digest in sha256_of_folder(path / part).items()
-            # How long training took is no part of what the model is.
-            if name != "training.json"
-        }
         settings = settings_to_dict(self.recipe)
+        files = {name: digest for step in ("train", "index") for name, digest in self._files_of(step).items()}
+        # How long training took is no part of what the model is.
+        del files["model/training.json"]
         return {
             "model_version": chain(files)[:16],
             "lowerfunnel": __version__,
             "torch": torch.__version__,
             "recipe": self.recipe.name,
             "data": self.data_kind,
-            "data_fingerprint": chain(self._log_fingerprint()),
+            "data_fingerprint": self.log,
             "settings_sha256": chain(settings),
             "store_sha256": sha256_of_file(path / "store" / "store.json"),
             "store": asdict(self.store.info),
@@ -329,9 +320,8 @@ class Run:
             "metrics_sha256": sha256_of_file(path / "metrics.json"),
         }
 
-
-def read_json(path: Path) -> dict[str, object]:
-    """Read a JSON object that a step wrote."""
-    value = json.loads(path.read_text(encoding="utf-8"))
-    assert isinstance(value, dict)  # noqa: S101 - written by us
-    return value
+    def _files_of(self, step: str) -> dict[str, str]:
+        record = self.folder.record(step)
+        if record is None:
+            raise RunError(f'the record of the step "{step}" has gone from {self.folder.path}; run again')
+        return record.files

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import rich.box
 from rich.table import Table
 
 from lowerfunnel.evaluation.metrics_json import read_metrics
@@ -14,10 +15,18 @@ def summary_table(run: Path) -> Table:
     rows = [row for row in read_metrics(run / "metrics.json") if row.task == "conversion" and row.slice == "all"]
     kind = rows[0].data if rows else "real"
     queries = max((row.n for row in rows), default=0)
-    table = Table(title=f"Held-out conversions of {queries:,} users, {kind} data, 95% intervals", title_justify="left")
-    table.add_column("model")
+    table = Table(
+        title=f"Held-out conversions of {queries:,} users, {kind} data, 95% intervals",
+        title_justify="left",
+        title_style="bold",
+        # Narrow enough for 80 columns.
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("model", no_wrap=True)
     for metric in _SHOWN:
-        table.add_column(metric, justify="right")
+        table.add_column(metric, justify="right", no_wrap=True)
     figures = {(row.model, row.metric): row for row in rows}
     for model in dict.fromkeys(row.model for row in rows):
         cells = []
@@ -28,6 +37,6 @@ def summary_table(run: Path) -> Table:
             elif row.ci_low is None or row.ci_high is None:
                 cells.append(f"{row.value:.3f}")
             else:
-                cells.append(f"{row.value:.4f} [dim]±{(row.ci_high - row.ci_low) / 2:.4f}[/dim]")
+                cells.append(f"{row.value:.4f}\n[dim]±{(row.ci_high - row.ci_low) / 2:.4f}[/dim]")
         table.add_row(f"[bold]{model}[/bold]" if model == "lowerfunnel" else model, *cells)
     return table

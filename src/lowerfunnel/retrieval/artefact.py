@@ -1,7 +1,7 @@
 """A trained model on disk: weights, vocabularies and everything its inputs are made with.
 
-    model/ model.json  weights.safetensors  users.parquet  items.parquet  items.safetensors  users.safetensors
-           trained_users.safetensors  vocabularies/*.parquet
+model/ model.json  weights.safetensors  users.parquet  items.parquet  items.safetensors  users.safetensors
+trained_users.safetensors  vocabularies/*.parquet
 """
 
 import json
@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
@@ -81,29 +83,42 @@ class ModelArtefact:
         try:
             written = json.loads((folder / "model.json").read_text(encoding="utf-8"))
             config = load_settings(RetrievalConfig, written["config"], source=str(folder / "model.json"))
-            model = TwoTower(config.tower, TableSizes(**written["sizes"]), generator=torch.Generator())
+            sizes = TableSizes(**written["sizes"])
+            users, items = Vocabulary.load(folder / "users.parquet"), Vocabulary.load(folder / "items.parquet")
+            vocabularies = FeatureVocabularies.load(folder / "vocabularies")
+            item_features = ItemFeatures.load(folder / "items.safetensors")
+            user_features = UserFeatures.load(folder / "users.safetensors")
+            trained_U = load_arrays(folder / "trained_users.safetensors")["trained"]
             weights = load_file(folder / "weights.safetensors")
-            live = dict(model.named_parameters())
-            if weights.keys() != live.keys():
-                raise RunError(f"the weights in {folder} are those of another model; train it again")
-            with torch.no_grad():
-                for name, parameter in live.items():
-                    parameter.copy_(weights[name])
-            return cls(
-                config=config,
-                model=model.eval(),
-                users=Vocabulary.load(folder / "users.parquet"),
-                items=Vocabulary.load(folder / "items.parquet"),
-                vocabularies=FeatureVocabularies.load(folder / "vocabularies"),
-                price_scale=(written["price_scale"][0], written["price_scale"][1]),
-                item_features=ItemFeatures.load(folder / "items.safetensors"),
-                user_features=UserFeatures.load(folder / "users.safetensors"),
-                trained_U=load_arrays(folder / "trained_users.safetensors")["trained"],
-            )
-        except (OSError, KeyError, TypeError, json.JSONDecodeError, RuntimeError) as error:
-            if isinstance(error, RunError):
-                raise
+            price_mean, price_deviation = written["price_scale"]
+        # A cut or overwritten file fails as its reader likes: ValueError covers JSON, settings, ids and Parquet.
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError, pa.ArrowException) as error:
             raise RunError(f"the model in {folder} cannot be read ({error}); train it again") from error
+        model = TwoTower(config.tower, sizes, generator=torch.Generator())
+        live = dict(model.named_parameters())
+        # Shapes are compared because copying would broadcast a single row over a table.
+        if {name: tensor.shape for name, tensor in weights.items()} != {name: p.shape for name, p in live.items()}:
+            raise RunError(f"the weights in {folder} are those of another model; train it again")
+        if (
+            sizes != table_sizes(vocabularies, users=len(users), items=item_features)
+            or not len(users) == len(user_features) == len(trained_U)
+            or len(items) != len(item_features)
+        ):
+            raise RunError(f"the files of the model in {folder} do not belong together; train it again")
+        with torch.no_grad():
+            for name, parameter in live.items():
+                parameter.copy_(weights[name])
+        return cls(
+            config=config,
+            model=model.eval(),
+            users=users,
+            items=items,
+            vocabularies=vocabularies,
+            price_scale=(price_mean, price_deviation),
+            item_features=item_features,
+            user_features=user_features,
+            trained_U=trained_U,
+        )
 
 
 def table_sizes(vocabularies: FeatureVocabularies, *, users: int, items: ItemFeatures) -> TableSizes:

@@ -48,7 +48,9 @@ class BatchSource:
         seed: int,
     ) -> None:
         if len(examples) < 2:
-            raise TrainingError(f"training needs at least 2 examples, got {len(examples)}; check the labels and the split")
+            raise TrainingError(
+                f"training needs at least 2 examples, got {len(examples)}; check the labels and the split"
+            )
         self._config = config
         self._examples = examples
         self._timelines = timelines
@@ -123,4 +125,3 @@ class BatchSource:
         place_I = np.empty(len(self._items), np.int64)
         place_I[item_U] = np.arange(len(item_U))
         return item_U, place_I
-

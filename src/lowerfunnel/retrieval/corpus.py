@@ -216,4 +216,5 @@ def _t(column: pa.ChunkedArray) -> Int64Array:
     """Return points in time as microseconds since 1970 UTC (or places in a sequence), null as `NEVER`."""
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", tz=column.type.tz))
-    return pc.fill_null(column.cast(pa.int64()), int(NEVER)).to_numpy().astype(np.int64, copy=False)
+    t_N: Int64Array = pc.fill_null(column.cast(pa.int64()), int(NEVER)).to_numpy().astype(np.int64, copy=False)
+    return t_N

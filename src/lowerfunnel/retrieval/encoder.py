@@ -32,7 +32,9 @@ class Encoder:
         model.eval()
         with torch.no_grad():
             blocks = [
-                model.item_input(ItemInputs.of(items, np.arange(start, min(start + _BLOCK, len(items)))).to(self._device))
+                model.item_input(
+                    ItemInputs.of(items, np.arange(start, min(start + _BLOCK, len(items)))).to(self._device)
+                )
                 for start in range(0, len(items), _BLOCK)
             ]
             self._x_ID: Tensor = torch.cat(blocks)
@@ -44,7 +46,13 @@ class Encoder:
             return self._model.item_tower(self._x_ID).cpu().numpy()
 
     def users(
-        self, user_B: Int32Array, t_B: Int64Array, surface_B: Int32Array, *, timelines: Timelines, features: UserFeatures,
+        self,
+        user_B: Int32Array,
+        t_B: Int64Array,
+        surface_B: Int32Array,
+        *,
+        timelines: Timelines,
+        features: UserFeatures,
         trained_U: npt.NDArray[np.bool_],
     ) -> Float32Array:
         """Return the unit vector of each query, [B, D], from what its user had done strictly before `t_B`.

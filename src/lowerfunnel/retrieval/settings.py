@@ -28,7 +28,9 @@ class TowerConfig:
         if self.history_length < 0:
             raise ValueError(f"history_length must not be negative, got {self.history_length}")
         if not self.user_id and not self.history_length:
-            raise ValueError("a user needs an id embedding or a history: user_id=false and history_length=0 leave nothing")
+            raise ValueError(
+                "a user needs an id embedding or a history: user_id=false and history_length=0 leave nothing"
+            )
         if not self.init_std > 0:
             raise ValueError(f"init_std must be above 0, got {self.init_std}")
 
@@ -55,7 +57,9 @@ class ObjectiveConfig:
         if not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
         if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2, got {self.batch_size}: one example alone has no negatives")
+            raise ValueError(
+                f"batch_size must be at least 2, got {self.batch_size}: one example alone has no negatives"
+            )
         if self.uniform_negatives < 0:
             raise ValueError(f"uniform_negatives must not be negative, got {self.uniform_negatives}")
         if not 0 <= self.id_dropout < 1:

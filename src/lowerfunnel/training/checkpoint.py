@@ -65,7 +65,9 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             raise RunError(f"the checkpoint {newest} does not match its hash; remove it to train from the start")
         return Checkpoint(tensors=load_file(newest / _TENSORS), state=written["state"])
     except (OSError, KeyError, json.JSONDecodeError, SafetensorError) as error:
-        raise RunError(f"the checkpoint {newest} cannot be read ({error}); remove it to train from the start") from error
+        raise RunError(
+            f"the checkpoint {newest} cannot be read ({error}); remove it to train from the start"
+        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -110,9 +110,7 @@ def train(
     """
     progress = progress or Silent()
     position = _resume(trainable, checkpoints)
-    best = {name: tensor.clone() for name, tensor in trainable.weights().items()} if position.best_epoch < 0 else None
-    if best is None:
-        best = _best_weights(checkpoints)
+    best = _best_weights(checkpoints) if position.best_epoch >= 0 else _copied(trainable.weights())
     started_s = time.monotonic() - position.trained_s
     saved_s = reported_s = time.monotonic()
     steps = trainable.steps_per_epoch
@@ -174,7 +172,7 @@ def train(
             value = metrics.get(headline, math.inf)
             if value > position.best_value or not metrics:
                 position.best_value, position.best_epoch, position.stale = value, position.epoch, 0
-                best = {name: tensor.clone() for name, tensor in trainable.weights().items()}
+                best = _copied(trainable.weights())
             else:
                 position.stale += 1
             position.done = last or position.stale >= config.patience
@@ -193,6 +191,10 @@ def _resume(trainable: Trainable, folder: Path) -> _Position:
     if state["best_value"] is None:
         state["best_value"] = -math.inf if state["best_epoch"] == -1 else math.inf
     return _Position(**state)  # type: ignore[arg-type]
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _best_weights(folder: Path) -> dict[str, Tensor]:

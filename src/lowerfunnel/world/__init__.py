@@ -8,8 +8,8 @@ It is small and honest: late purchases, accidental clicks, cold items and new us
 it is ever called real.
 """
 
-from lowerfunnel.world.settings import WorldConfig
 from lowerfunnel.world.generate import generate_world
+from lowerfunnel.world.settings import WorldConfig
 from lowerfunnel.world.truth import WorldTruth
 
 __all__ = ["WorldConfig", "WorldTruth", "generate_world"]

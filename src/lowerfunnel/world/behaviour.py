@@ -6,9 +6,9 @@ Shape letters: V visits, R requests, S slots, N events. Times are microseconds a
 import numpy as np
 
 from lowerfunnel.events.schema import ACTION_CODE
-from lowerfunnel.world.settings import WorldConfig
 from lowerfunnel.world.population import DAY_US, Floats, Ints, Population
 from lowerfunnel.world.rows import SURFACES, EventRows, concatenate, event_rows
+from lowerfunnel.world.settings import WorldConfig
 from lowerfunnel.world.shelf import Shelf, favourites, pool_categories
 from lowerfunnel.world.truth import WorldTruth, sigmoid
 

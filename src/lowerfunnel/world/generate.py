@@ -13,8 +13,8 @@ from lowerfunnel.errors import RunError
 from lowerfunnel.events.schema import ACTIONS, event_schema
 from lowerfunnel.files import write_folder, write_json
 from lowerfunnel.world.behaviour import Behaviour
-from lowerfunnel.world.settings import WorldConfig
 from lowerfunnel.world.population import Population, draw_population
+from lowerfunnel.world.settings import WorldConfig
 from lowerfunnel.world.tables import category_names, event_table, item_table, user_table
 from lowerfunnel.world.truth import WORLD_FILE, WorldTruth
 

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lowerfunnel.events.schema import ACTIONS, event_schema, item_schema, user_schema
-from lowerfunnel.world.settings import WorldConfig
 from lowerfunnel.world.population import Ints, Population
 from lowerfunnel.world.rows import SURFACES, EventRows
+from lowerfunnel.world.settings import WorldConfig
 
 CURRENCY = "USD"
 PRODUCTS = (

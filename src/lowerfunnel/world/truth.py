@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save
 
 from lowerfunnel.config import load_settings
 from lowerfunnel.errors import RunError
-from lowerfunnel.world.settings import WorldConfig
 from lowerfunnel.world.population import Floats, Ints, Population
+from lowerfunnel.world.settings import WorldConfig
 
 TRUTH_FILE = "truth.safetensors"
 WORLD_FILE = "world.json"

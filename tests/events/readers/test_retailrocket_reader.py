@@ -97,8 +97,21 @@ def test_bad_rows_are_set_aside_with_their_reasons(log, events, quarantined):
 def test_a_missing_part_of_the_properties_is_named(log):
     write_all(log)
     (log.folder / "item_properties_part2.csv").unlink()
-    with pytest.raises(DataError, match=r"two parts, .*part1\.csv and .*part2\.csv, and .* has only .*part1\.csv"):
+    with pytest.raises(
+        DataError, match=r"two parts, .*part1\.csv and .*part2\.csv, or .* has item_properties_part1\.csv;"
+    ):
         log.build("retailrocket")
+
+
+def test_the_properties_may_be_in_one_file_but_not_also_in_parts(log, items):
+    write_all(log)
+    log.write("item_properties.csv.gz", *PART_1, *PART_2[1:])
+    with pytest.raises(DataError, match="keep one or the other"):
+        log.build("retailrocket")
+    for part in (1, 2):
+        (log.folder / f"item_properties_part{part}.csv").unlink()
+    store = log.build("retailrocket")
+    assert items(store, "item_id", "category_id") == [(70000, None), (318965, "9"), (355908, "213")]
 
 
 def test_a_folder_of_another_log_is_refused_with_what_it_holds(log):

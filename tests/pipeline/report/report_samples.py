@@ -221,6 +221,7 @@ def sample(data: Literal["real", "synthetic"] = "real") -> ReportData:
     ours = 0.2329
     return ReportData(
         title="retailrocket",
+        description="Views, carts and purchases of a shop over 139 days; the last purchase of each user is held out.",
         data=data,
         model_version="m-20260214-9f3ac1e7",
         created="2026-02-14 09:31 UTC",
@@ -326,6 +327,7 @@ def hostile() -> ReportData:
     names = {"item_id": HOSTILE + long, "title": MARKUP + long, "category": HOSTILE, "advertiser": MARKUP}
     return ReportData(
         title=HOSTILE + long,
+        description=MARKUP,
         data="synthetic",
         model_version=MARKUP,
         created=HOSTILE,

@@ -45,8 +45,8 @@ def find_table(data_dir: Path, table: PublishedTable, *, of: str, parts: bool = 
             f"{of}: {data_dir} lacks {' or '.join(table.names)} (also with .gz or .zst); {_held(data_dir)}. "
             "Put the original files there under their original names, unpacked from archives"
         )
-    stems = [_stem(name) for name in found]
-    if twice := sorted({name for name in found if stems.count(_stem(name)) > 1}):
+    stems = [file_stem(name) for name in found]
+    if twice := sorted({name for name in found if stems.count(file_stem(name)) > 1}):
         raise DataError(f"{of}: {' and '.join(twice)} are the same table, which would count twice; keep one of them")
     if len(found) > 1 and not parts:
         raise DataError(
@@ -121,7 +121,9 @@ def _matching(data_dir: Path, table: PublishedTable) -> list[str]:
     if not data_dir.is_dir():
         raise DataError(f"the data folder {data_dir} does not exist; give the right one with --data")
     return [
-        name for name in _names(data_dir) if any(fnmatch.fnmatchcase(_stem(name), pattern) for pattern in table.names)
+        name
+        for name in _names(data_dir)
+        if any(fnmatch.fnmatchcase(file_stem(name), pattern) for pattern in table.names)
     ]
 
 
@@ -129,7 +131,8 @@ def _names(data_dir: Path) -> list[str]:
     return sorted(path.name for path in data_dir.iterdir() if path.is_file())
 
 
-def _stem(name: str) -> str:
+def file_stem(name: str) -> str:
+    """Return a file's name without `.gz` or `.zst`."""
     for ending in _COMPRESSIONS:
         name = name.removesuffix(ending)
     return name

@@ -3,7 +3,8 @@
 Source: https://www.kaggle.com/datasets/retailrocket/ecommerce-dataset. Files, each also as .gz or .zst:
 
 - `events.csv`: timestamp (ms), visitorid, event (view, addtocart, transaction), itemid, transactionid
-- `item_properties_part1.csv`, `item_properties_part2.csv`: timestamp (ms), itemid, property, value
+- `item_properties_part1.csv` and `item_properties_part2.csv`, or both in one as `item_properties.csv`: timestamp (ms),
+  itemid, property, value
 - `category_tree.csv`: categoryid, parentid (optional: without it, items know only their own category)
 
 Choices:
@@ -25,13 +26,14 @@ What the log cannot do: no impressions, no advertisers, no amounts paid, nothing
 from pathlib import Path
 
 from lowerfunnel.errors import DataError
-from lowerfunnel.events.readers.layout import PublishedTable, filled_in, find_optional_table, find_table
+from lowerfunnel.events.readers.layout import PublishedTable, file_stem, filled_in, find_optional_table, find_table
 from lowerfunnel.events.settings import LogConfig, SourceConfig
 
 _NAME = "RetailRocket"
 _EVENTS = PublishedTable(names=("events.csv",), columns=("timestamp", "visitorid", "event", "itemid", "transactionid"))
 _PARTS = ("item_properties_part1.csv", "item_properties_part2.csv")
-_PROPERTIES = PublishedTable(names=_PARTS, columns=("timestamp", "itemid", "property", "value"))
+_WHOLE = "item_properties.csv"
+_PROPERTIES = PublishedTable(names=(*_PARTS, _WHOLE), columns=("timestamp", "itemid", "property", "value"))
 _TREE = PublishedTable(names=("category_tree.csv",), columns=("categoryid", "parentid"))
 
 _FIRST_VALUES = """
@@ -76,10 +78,10 @@ def read_retailrocket(data_dir: Path, config: LogConfig) -> LogConfig:
     """
     events = find_table(data_dir, _EVENTS, of=_NAME)
     properties = find_table(data_dir, _PROPERTIES, of=_NAME, parts=True)
-    if len(properties) != len(_PARTS):
+    if len(properties) != (1 if file_stem(properties[0]) == _WHOLE else len(_PARTS)):
         raise DataError(
-            f"{_NAME}: the item properties come in two parts, {' and '.join(_PARTS)}, and {data_dir} has only "
-            f"{properties[0]}; add the other"
+            f"{_NAME}: the item properties come in two parts, {' and '.join(_PARTS)}, or whole as {_WHOLE}, and "
+            f"{data_dir} has {' and '.join(properties)}; keep one or the other, complete"
         )
     tree = find_optional_table(data_dir, _TREE, of=_NAME)
     return filled_in(

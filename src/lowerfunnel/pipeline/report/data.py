@@ -26,7 +26,7 @@ class MetricRow(TypedDict):
     ci_low: float | None
     ci_high: float | None
     n: int | None
-    """Observations behind the value: users, or held-out pairs for `micro_recall`."""
+    """Queries (users) behind the value."""
     data: Origin
 
 
@@ -186,6 +186,8 @@ class ReportData:
     """The one version of both towers and the index."""
     created: str
     """When the run was evaluated, UTC, as shown; passed in, so that the page is a function of its data."""
+    description: str = ""
+    """What the run is, in a sentence or two; shown under the headline."""
     noun: str = "purchases"
     """What is held out, in the plural."""
     facts: Facts = field(default_factory=Facts)

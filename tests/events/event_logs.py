@@ -21,10 +21,10 @@ def write(folder: Path, name: str, text: str | bytes) -> Path:
     return path
 
 
-def build(folder: Path, *events: SourceConfig, **settings: object) -> EventStore:
+def build(folder: Path, *events: SourceConfig, threads: int = 1, **settings: object) -> EventStore:
     config = LogConfig(events=events or (EVENTS,), buckets=2, **settings)  # type: ignore[arg-type]
     out = folder / "store"
-    build_store(config, folder, out, threads=1, memory_limit="500MB", now_us=NOW_US)
+    build_store(config, folder, out, threads=threads, memory_limit="500MB", now_us=NOW_US)
     return EventStore.open(out)
 
 

@@ -1,0 +1,37 @@
+"""Settings of the labels that cannot mean anything are refused with the number that came."""
+
+import pytest
+
+from lowerfunnel.labels.settings import LabelConfig, SplitConfig
+
+
+@pytest.mark.parametrize(
+    ("split", "sentence"),
+    [
+        ({"test_days": 0}, "test_days must be above 0, got 0"),
+        ({"validation_days": -1}, "validation_days must be above 0, got -1"),
+        ({"gap_h": -1}, "gap_h must not be negative, got -1"),
+        ({"validation_share": 0}, r"validation_share must lie in \(0, 1\], got 0"),
+        ({"validation_share": 1.5}, r"validation_share must lie in \(0, 1\], got 1.5"),
+    ],
+)
+def test_a_split_that_holds_nothing_out_is_refused(split: dict[str, float], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        SplitConfig(**split)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ({"conversions": ("buy",)}, r"unknown actions \['buy'\]; the canonical ones are impression, view"),
+        ({"weights": {"cart": 1.0}}, r"unknown actions \['cart'\]"),
+        ({"conversions": ()}, "conversions must name at least one action"),
+        ({"weights": {"checkout": 0.0}}, r"weights must be above 0, got \{'checkout': 0.0\}; leave out"),
+        ({"weights": {"checkout": float("nan")}}, "weights must be above 0"),
+        ({"weights": {"view": 1.0}}, "no conversion has a weight: conversions are checkout, signup, lead, weights"),
+        ({"weights": {}}, "weights are given to nothing"),
+    ],
+)
+def test_labels_without_a_positive_are_refused(labels: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        LabelConfig(**labels)
