@@ -149,7 +149,7 @@ def test_nothing_of_a_later_period_reaches_an_earlier_one(log: list[Event], spli
             assert any(t >= test_from for t in when[pair])
 
 
-@FEW
+@settings(max_examples=6, deadline=None)
 @given(logs, splits)
 def test_excluding_what_was_bought_only_takes_pairs_away(log: list[Event], split: dict[str, object]) -> None:
     def config(exclude: bool) -> LabelConfig:

@@ -1,7 +1,19 @@
 """The log of users with tastes, built once."""
 
+from collections.abc import Iterator
+
 import pytest
+import torch
 from tests.retrieval.retrieval_samples import Sample, taste_sample
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads of models this small only wait for each other, most of all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def histories_of(batch: TrainingBatch) -> list[list[tuple[int, int]]]:
     offsets = batch.users.history_offsets_B1.tolist()
     item = batch.items.id_U[batch.users.history_place_N].tolist()
     entries = list(zip(item, batch.users.history_action_N.tolist(), strict=True))
-    return [entries[start:stop] for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [entries[start:stop] for start, stop in pairwise(offsets)]
 
 
 @MANY

@@ -161,11 +161,10 @@ def test_held_out_pairs_keep_task_surface_and_time(tastes: Sample) -> None:
     assert set(held_out.at_P) == {TEST_FROM}
 
 
-def test_a_pair_of_strangers_is_minus_one_and_asked_at_the_end(tmp_path: Path) -> None:
+def test_a_user_of_the_test_file_alone_is_known_by_name_and_not_trained(tmp_path: Path) -> None:
     log = [Event(user, item) for user in range(8) for item in range(3)]
     store = store_of(tmp_path, log, order="none", test=[Event(0, 1), Event(77, 2)])
     labels, _ = labels_of(store, config_of("given"))
-    # The vocabularies of another run, which knows neither of them.
     corpus = Corpus.build(store, labels)
     held_out = corpus.held_out(labels, "test")
     assert corpus.users.decode(held_out.user_P).to_pylist() == [0, 77]
@@ -176,3 +175,10 @@ def test_a_pair_of_strangers_is_minus_one_and_asked_at_the_end(tmp_path: Path) -
 
 def test_action_codes_are_those_of_the_schema(tastes: Sample) -> None:
     assert set(tastes.corpus.training.action_E.tolist()) == {ACTION_CODE["view"], ACTION_CODE["checkout"]}
+
+
+def test_the_end_of_a_log_with_times_is_right_after_its_last_event(tmp_path: Path) -> None:
+    log = [Event(user, item, t=item * DAY_US) for user in range(8) for item in range(3)]
+    labels, _ = labels_of(store := store_of(tmp_path, log, test=[Event(0, 1)]), config_of("given"))
+    held_out = Corpus.build(store, labels).held_out(labels, "test")
+    assert held_out.at_P.tolist() == [START_US + 2 * DAY_US + 1]

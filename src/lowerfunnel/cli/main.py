@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import rich.console
 import typer
@@ -38,6 +38,10 @@ Overrides = Annotated[
 Seed = Annotated[int | None, typer.Option("--seed", help="Override the recipe's seed.")]
 
 
+_STOPPED = 130
+"""The exit status that a shell expects of a program ended by Ctrl-C; typer gives it too."""
+
+
 def main() -> None:
     """Run the command line; the entry point of the package."""
     for stream in (sys.stdout, sys.stderr):
@@ -52,22 +56,30 @@ def main() -> None:
         console.out(str(error), highlight=False)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except (KeyboardInterrupt, typer.Abort):
-        console.out("stopped; the same command goes on from there, finished steps are kept", highlight=False)
-        # The exit status that a shell expects of a program ended by Ctrl-C.
-        sys.exit(130)
+        status = _STOPPED
     except typer.Exit as done:
-        sys.exit(done.exit_code)
+        status = done.exit_code
     except BrokenPipeError:
         # Whoever reads the output has closed it. What is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
+        if isinstance(error, RuntimeError) and str(error) == "Query interrupted":
+            # How DuckDB takes Ctrl-C.
+            _say_stopped(console)
         # Click reports a wrong option or argument by exceptions of its own, which know how to show themselves.
         if type(error).__module__.split(".")[0] not in ("click", "typer"):
             raise
         error.show()  # type: ignore[attr-defined]
         sys.exit(2)
+    if status == _STOPPED:
+        _say_stopped(console)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _say_stopped(console: rich.console.Console) -> NoReturn:
+    console.out("stopped; the same command goes on from there, finished steps are kept", highlight=False)
+    sys.exit(_STOPPED)
 
 
 @app.command()
@@ -196,7 +208,7 @@ def settings() -> None:
         # One line each, for grep and the like.
         for setting in describe_settings(Recipe):
             default = "(required)" if setting.required else repr(setting.default)
-            console.out(f"{setting.name}\t{setting.type}\t{default}\t{setting.description}", highlight=False)
+            typer.echo("\t".join((setting.name, setting.type, default, setting.description)))
         return
     table = Table("setting", "type", "default", "meaning", box=rich.box.SIMPLE_HEAD, header_style="bold")
     for setting in describe_settings(Recipe):

@@ -52,7 +52,7 @@ def event_schema(user_id: IdType, item_id: IdType) -> pa.Schema:
     """Return the schema of the canonical log for its two id types.
 
     `ts` is UTC in microseconds and null throughout a log without time. `seq` orders the events of one user where time
-    does not: the mapped order column of a log that has one, else the row's number in its source.
+    does not: the mapped order column of a log that has one, else the event's place among its user's, in the order of the source.
     """
     return pa.schema(
         [

@@ -38,6 +38,8 @@ class SplitConfig:
             raise ValueError(f"gap_h must not be negative, got {self.gap_h}")
         if not 0 < self.validation_share <= 1:
             raise ValueError(f"validation_share must lie in (0, 1], got {self.validation_share}")
+        if self.validation_of_new_items and self.strategy == "temporal":
+            raise ValueError('validation_of_new_items has no meaning with the strategy "temporal"; leave it out')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

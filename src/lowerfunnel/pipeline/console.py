@@ -66,11 +66,12 @@ class Console:
         if not self.rich.is_terminal:
             yield
             return
-        with self.rich.status(f"{sentence} ...") as self._spinner:
-            try:
+        self._spinner = self.rich.status(f"{sentence} ...")
+        try:
+            with self._spinner:
                 yield
-            finally:
-                self._spinner = None
+        finally:
+            self._spinner = None
 
     @contextmanager
     def recommending(self) -> Iterator[Callable[[int, int], None]]:

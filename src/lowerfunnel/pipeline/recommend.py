@@ -24,7 +24,7 @@ from lowerfunnel.pipeline.run import open_finished
 from lowerfunnel.pipeline.run_folder import RunFolder
 from lowerfunnel.pipeline.users_file import read_users
 from lowerfunnel.retrieval.artefact import ModelArtefact
-from lowerfunnel.retrieval.corpus import NEVER, store_timelines
+from lowerfunnel.retrieval.corpus import end_of_log, store_timelines
 from lowerfunnel.retrieval.encoder import Encoder
 
 _NEEDED = ("import", "label", "train", "index")
@@ -61,7 +61,7 @@ def recommend_to_file(
         users_file: Parquet or CSV with a column `user_id`; other columns are ignored, repeats count once.
         k: Items per user.
         out: The Parquet file to write; it appears only when it is whole.
-        at: Use what was known strictly before this time, ISO 8601, UTC where it names no zone; None for all.
+        at: Use what was known strictly before this time, ISO 8601, UTC where it names no zone; None for the end of the log.
         exclude_purchased: Whether items that the user has converted on are left out.
         progress: Called with the users done and the users in all.
 
@@ -73,7 +73,7 @@ def recommend_to_file(
     with folder.reading():
         recipe, _, _ = open_finished(folder, _NEEDED, untouched=("train", "index"))
         store = EventStore.open(run / "store")
-        at_t = _point_in_time(at, store.info.order)
+        at_t = None if at is None else _point_in_time(at, store.info.order)
         artefact = ModelArtefact.load(run / "model")
         ids = read_users(users_file, artefact.users.ids.type)
         index = load_index(run / "index")
@@ -85,9 +85,10 @@ def recommend_to_file(
         )
     encoder = Encoder(artefact.model, artefact.item_features, history_length=artefact.config.tower.history_length)
     user_B = artefact.users.encode(ids)
+    asked_t = end_of_log(timelines) if at_t is None else at_t
 
     def best_of(start: int, block_B: Int32Array) -> pa.Table:
-        at_B = np.full(len(block_B), at_t, np.int64)
+        at_B = np.full(len(block_B), asked_t, np.int64)
         query_BD = encoder.users(
             block_B,
             at_B,
@@ -143,10 +144,8 @@ def _require_place(out: Path, users_file: Path) -> None:
         raise RunError(f"{out} cannot be written (no right to write to {out.parent}); choose another folder")
 
 
-def _point_in_time(at: str | None, order: str) -> int:
-    """Return `--at` in microseconds since 1970 UTC, or the end of the log."""
-    if at is None:
-        return int(NEVER)
+def _point_in_time(at: str, order: str) -> int:
+    """Return `--at` in microseconds since 1970 UTC."""
     if order != "time":
         raise UnavailableError(f"--at {at} needs a log with times, and this one has none; leave it out")
     try:

@@ -18,6 +18,9 @@ from lowerfunnel.retrieval.settings import RetrievalConfig
 
 _HIDDEN_SURFACE = 0.5
 
+# Second word of a generator's seed: numpy pads seeds with zeros, so without it (seed, 7) and (seed, 7, 0) are one stream.
+_ORDER_STREAM, _BATCH_STREAM = 101, 102
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Examples:
@@ -75,7 +78,7 @@ class BatchSource:
     def batch(self, epoch: int, step: int) -> TrainingBatch:
         """Return batch `step` of `epoch`, the same at every call."""
         index_B = self._order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
-        generator = np.random.default_rng((self._seed, epoch, step))
+        generator = np.random.default_rng((self._seed, _BATCH_STREAM, epoch, step))
         examples, objective = self._examples, self._config.objective
         user_B, t_B, item_B = examples.user_X[index_B], examples.t_X[index_B], examples.item_X[index_B]
         histories = gather_histories(
@@ -112,7 +115,7 @@ class BatchSource:
 
     def _order(self, epoch: int) -> Int64Array:
         if self._epoch_order is None or self._epoch_order[0] != epoch:
-            order_X = np.random.default_rng((self._seed, epoch)).permutation(len(self._examples))
+            order_X = np.random.default_rng((self._seed, _ORDER_STREAM, epoch)).permutation(len(self._examples))
             self._epoch_order = (epoch, order_X)
         return self._epoch_order[1]
 

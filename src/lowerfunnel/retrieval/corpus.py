@@ -5,6 +5,7 @@ Shape letters: U users, I items, E events, X examples.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,11 @@ from lowerfunnel.features.vocabulary import Vocabulary
 from lowerfunnel.retrieval.batches import Examples
 
 NEVER = np.iinfo(np.int64).max
-"""A point in time after every event: what "the end of the log" is in memory."""
+"""A point in time after every event. Nobody is asked for then in a log with times: see `end_of_log`."""
 
 BoolArray = npt.NDArray[np.bool_]
+# Texts of one width; the width is part of an array's type, so checked annotations cannot say `np.str_`.
+TextArray = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +36,8 @@ class HeldOut:
     user_P: Int32Array
     item_P: Int32Array
     at_P: Int64Array
-    task_P: npt.NDArray[np.str_]
-    surface_P: npt.NDArray[np.str_]
+    task_P: TextArray
+    surface_P: TextArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,13 +130,24 @@ class Corpus:
     def held_out(self, labels: Path, part: str) -> HeldOut:
         """Read the held-out pairs of a part, "validation" or "test"."""
         table = pq.read_table(labels / f"{part}.parquet")
+        at_P = _t(table.column("at"))
         return HeldOut(
             user_P=self.users.encode(table.column("user_id")),
             item_P=self.items.encode(table.column("item_id")),
-            at_P=_t(table.column("at")),
+            at_P=np.where(at_P == NEVER, end_of_log(self.known), at_P),
             task_P=np.asarray(table.column("task").to_pylist(), dtype=np.str_),
             surface_P=np.asarray(pc.fill_null(table.column("surface"), "").to_pylist(), dtype=np.str_),
         )
+
+
+def end_of_log(timelines: Timelines) -> int:
+    """Return the point in time right after the last event, `NEVER` in a log without times.
+
+    Models see how long ago an event was, so "at the end" must be a moment such as they were trained on.
+    """
+    if timelines.order != "time" or not len(timelines.t_E):
+        return int(NEVER)
+    return int(timelines.t_E.max()) + 1
 
 
 def store_timelines(store: EventStore, users: Vocabulary, items: Vocabulary) -> Timelines:

@@ -22,7 +22,7 @@ Float32Array = npt.NDArray[np.float32]
 
 
 class Encoder:
-    """A model, frozen as it is now, with the inputs of all items at hand."""
+    """A model with the inputs of all items at hand, computed once: make a new one when the weights have changed."""
 
     def __init__(self, model: TwoTower, items: ItemFeatures, *, history_length: int) -> None:
         self._model = model

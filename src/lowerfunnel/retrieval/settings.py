@@ -31,6 +31,9 @@ class TowerConfig:
             raise ValueError(
                 "a user needs an id embedding or a history: user_id=false and history_length=0 leave nothing"
             )
+        for name in ("user_hidden", "item_hidden"):
+            if any(width < 1 for width in getattr(self, name)):
+                raise ValueError(f"hidden layers must be at least 1 wide, got {name}={getattr(self, name)}")
         if not self.init_std > 0:
             raise ValueError(f"init_std must be above 0, got {self.init_std}")
 

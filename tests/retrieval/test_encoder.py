@@ -1,0 +1,80 @@
+"""A user's vector at t is made of what lies strictly before t, whatever comes after."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.retrieval.retrieval_samples import Sample, encoder_of, new_model, user_vectors
+from tests.retrieval.test_two_tower import stirred
+
+from lowerfunnel.events.timeline import Timelines
+from lowerfunnel.retrieval import encoder as encoder_module
+
+later_events = st.lists(
+    st.tuples(st.integers(0, 48), st.integers(0, 10**13), st.integers(0, 36), st.integers(0, 9)), max_size=30
+)
+
+
+def with_events(timelines: Timelines, later: list[tuple[int, int, int, int]]) -> Timelines:
+    user_E = np.repeat(np.arange(timelines.users, dtype=np.int32), np.diff(timelines.offsets_U1))
+    user, t, item, action = (np.array([row[column] for row in later], np.int64) for column in range(4))
+    return Timelines.build(
+        user_E=np.concatenate([user_E, user.astype(np.int32)]),
+        t_E=np.concatenate([timelines.t_E, t]),
+        item_E=np.concatenate([timelines.item_E, item.astype(np.int32)]),
+        action_E=np.concatenate([timelines.action_E, action.astype(np.int8)]),
+        users=timelines.users,
+        order=timelines.order,
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data(), later_events)
+def test_events_at_or_after_the_moment_never_change_a_vector(
+    tastes: Sample, data: st.DataObject, later: list[tuple[int, int, int, int]]
+) -> None:
+    corpus = tastes.corpus
+    encoder = encoder_of(corpus, stirred(new_model(corpus)))
+    # The moments of events themselves are the likeliest to leak.
+    t = data.draw(st.sampled_from(sorted(set(corpus.known.t_E.tolist()))))
+    added = replace(corpus, known=with_events(corpus.known, [(u, t + after, i, a) for u, after, i, a in later]))
+    users = list(range(len(corpus.users)))
+    np.testing.assert_array_equal(user_vectors(corpus, encoder, users, t=t), user_vectors(added, encoder, users, t=t))
+
+
+def test_an_event_just_before_the_moment_changes_its_users_vector_alone(tastes: Sample) -> None:
+    corpus = tastes.corpus
+    encoder = encoder_of(corpus, stirred(new_model(corpus)))
+    t = int(corpus.known.t_E.max())
+    added = replace(corpus, known=with_events(corpus.known, [(7, t - 1, 3, 7)]))
+    users = list(range(len(corpus.users)))
+    differs = (user_vectors(corpus, encoder, users, t=t) != user_vectors(added, encoder, users, t=t)).any(axis=1)
+    assert np.flatnonzero(differs).tolist() == [7]
+
+
+def test_blocks_change_nothing(tastes: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = tastes.corpus
+    model = stirred(new_model(corpus))
+    whole = encoder_of(corpus, model)
+    users = [-1, *range(len(corpus.users))]
+    expected = whole.items(), user_vectors(corpus, whole, users)
+    monkeypatch.setattr(encoder_module, "_BLOCK", 7)
+    parts = encoder_of(corpus, model)
+    np.testing.assert_allclose(parts.items(), expected[0], atol=1e-6)
+    np.testing.assert_allclose(user_vectors(corpus, parts, users), expected[1], atol=1e-6)
+
+
+def test_encoding_leaves_the_model_in_the_mode_it_was_in(tastes: Sample) -> None:
+    corpus = tastes.corpus
+    model = new_model(corpus)
+    for training in (True, False):
+        model.train(training)
+        user_vectors(corpus, encoder_of(corpus, model), [0])
+        assert model.training is training
+
+
+def test_nobody_asking_gets_no_vectors(tastes: Sample) -> None:
+    corpus = tastes.corpus
+    assert user_vectors(corpus, encoder_of(corpus, new_model(corpus)), []).shape == (0, 16)
