@@ -4,7 +4,7 @@ import contextlib
 import io
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -232,13 +232,3 @@ def users_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture
-def few_threads() -> Iterator[None]:
-    """Give back the number of threads that a command may change."""
-    import torch
-
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)

@@ -63,9 +63,10 @@ def test_older_events_never_lie_in_newer_buckets(times: list[int], at: int) -> N
 
 
 def test_age_buckets_by_hand() -> None:
-    timelines = lines("time", *((0, -minutes * MINUTE_US, minutes, VIEW) for minutes in (1, 2, 3, 4, 8)))
-    found = gather_histories(timelines, np.array([0], np.int32), np.array([1], np.int64), max_length=9)
-    assert found.age_N.tolist() == [4, 3, 2, 2, 1]
+    timelines = lines("time", *((0, -minutes * MINUTE_US, minutes, VIEW) for minutes in (0, 1, 2, 3, 4, 8)))
+    for at in (1, 10**15):
+        found = gather_histories(timelines, np.array([0], np.int32), np.array([at], np.int64), max_length=9)
+        assert found.age_N.tolist() == [4, 3, 2, 2, 1, 0]
     steps = lines("sequence", *((0, place, place, VIEW) for place in range(5)))
     found = gather_histories(steps, np.array([0], np.int32), np.array([9], np.int64), max_length=9)
     assert found.age_N.tolist() == [3, 2, 2, 1, 0]

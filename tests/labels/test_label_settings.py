@@ -28,8 +28,8 @@ def test_a_split_that_holds_nothing_out_is_refused(split: dict[str, float], sent
         ({"conversions": ()}, "conversions must name at least one action"),
         ({"weights": {"checkout": 0.0}}, r"weights must be above 0, got \{'checkout': 0.0\}; leave out"),
         ({"weights": {"checkout": float("nan")}}, "weights must be above 0"),
-        ({"weights": {"view": 1.0}}, "no conversion has a weight: conversions are checkout, signup, lead, weights"),
-        ({"weights": {}}, "weights are given to nothing"),
+        ({"weights": {"view": 1.0}}, "every conversion is a positive and needs a weight; checkout has none in weights, which names view"),
+        ({"weights": {}}, "which names nothing"),
     ],
 )
 def test_labels_without_a_positive_are_refused(labels: dict[str, object], sentence: str) -> None:

@@ -26,7 +26,7 @@ BIG = 2**53
 """User ids lie past what a float can hold; item ids are texts."""
 WEIGHTS = {"checkout": 1.0, "add_to_cart": 0.5, "view": 0.2}
 SMALL = RetrievalConfig(
-    tower=TowerConfig(width=16, history_length=20),
+    tower=TowerConfig(width=16),
     objective=ObjectiveConfig(batch_size=64, uniform_negatives=8),
 )
 
@@ -145,7 +145,7 @@ def training_of(
 
 
 def encoder_of(corpus: Corpus, model: TwoTower, config: RetrievalConfig = SMALL) -> Encoder:
-    return Encoder(model, corpus.item_features, history_length=config.tower.history_length)
+    return Encoder(model, corpus.item_features)
 
 
 def user_vectors(

@@ -16,7 +16,7 @@ from lowerfunnel.retrieval.encoder import Encoder
 from lowerfunnel.retrieval.settings import ObjectiveConfig, RetrievalConfig, TowerConfig
 
 DEEP = RetrievalConfig(
-    tower=TowerConfig(width=12, user_hidden=(8,), item_hidden=(8, 6), history_length=7),
+    tower=TowerConfig(width=12, user_hidden=(8,), item_hidden=(8, 6)),
     objective=ObjectiveConfig(batch_size=64),
 )
 FILES = (
@@ -49,8 +49,8 @@ def test_a_saved_model_gives_the_same_vectors_bit_by_bit(
     assert loaded.vocabularies == corpus.vocabularies
     assert not loaded.model.training
     as_read = replace(corpus, user_features=loaded.user_features, trained_U=loaded.trained_U)
-    before = Encoder(model, corpus.item_features, history_length=config.tower.history_length)
-    after = Encoder(loaded.model, loaded.item_features, history_length=loaded.config.tower.history_length)
+    before = Encoder(model, corpus.item_features)
+    after = Encoder(loaded.model, loaded.item_features)
     np.testing.assert_array_equal(before.items(), after.items())
     users = [-1, *range(len(corpus.users))]
     np.testing.assert_array_equal(user_vectors(corpus, before, users), user_vectors(as_read, after, users))

@@ -36,7 +36,13 @@ def logs(draw: st.DrawFn) -> tuple[str, list[Event]]:
 
 
 def source_of(
-    order: str, log: list[Event], config: RetrievalConfig, *, seed: int = 0, examples: list[Event] | None = None
+    order: str,
+    log: list[Event],
+    config: RetrievalConfig,
+    *,
+    seed: int = 0,
+    examples: list[Event] | None = None,
+    described: int = 0,
 ) -> BatchSource:
     """Take every event for an example, told apart by its weight: 1, 2, 3, ..."""
     user, t, item, action = (np.array(column) for column in zip(*log, strict=True))
@@ -60,7 +66,7 @@ def source_of(
             weight_X=np.arange(1, len(user) + 1, dtype=np.float32),
         ),
         timelines=timelines,
-        items=plain_items(ITEMS),
+        items=plain_items(ITEMS, category_I=(np.arange(ITEMS) < described).astype(np.int32)),
         users=plain_users(USERS),
         seed=seed,
     )
@@ -208,7 +214,7 @@ def test_log_q_is_what_counting_the_draws_of_many_batches_gives() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 def test_ids_are_dropped_at_the_rate_of_the_setting_and_apart_for_items_and_users(share: float) -> None:
     log = [(i % USERS, i, i % ITEMS, CODES[2]) for i in range(40)]
-    source = source_of("time", log, config_of(batch_size=20, id_dropout=share))
+    source = source_of("time", log, config_of(batch_size=20, id_dropout=share), described=ITEMS)
     batches = [source.batch(epoch, step) for epoch in range(100) for step in range(2)]
     items = torch.cat([batch.items.has_id_U for batch in batches])
     users = torch.cat([batch.users.has_id_B for batch in batches])
@@ -216,6 +222,16 @@ def test_ids_are_dropped_at_the_rate_of_the_setting_and_apart_for_items_and_user
     # 1,400 items and 4,000 users: four standard errors are below .054.
     assert 1 - items.mean() == pytest.approx(share, abs=0.054)
     assert 1 - users.mean() == pytest.approx(share, abs=0.054)
+
+
+def test_an_item_of_which_nothing_else_is_known_keeps_its_id() -> None:
+    log = [(i % USERS, i, i % ITEMS, CODES[2]) for i in range(40)]
+    source = source_of("time", log, config_of(batch_size=20, id_dropout=0.9), described=3)
+    kept = torch.ones(ITEMS)
+    for epoch in range(20):
+        items = source.batch(epoch, 0).items
+        kept[items.id_U] = torch.minimum(kept[items.id_U], items.has_id_U)
+    assert kept.tolist() == [0.0] * 3 + [1.0] * (ITEMS - 3)
 
 
 def test_half_of_the_requests_hide_their_surface() -> None:

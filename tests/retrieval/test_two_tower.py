@@ -22,11 +22,11 @@ from lowerfunnel.retrieval.settings import RetrievalConfig, TowerConfig
 from lowerfunnel.retrieval.two_tower import TableSizes, TwoTower
 
 TOWERS = {
-    "plain": TowerConfig(width=12, history_length=20),
-    "hidden layers": TowerConfig(width=12, user_hidden=(9, 7), item_hidden=(10,), history_length=20),
+    "plain": TowerConfig(width=12),
+    "hidden layers": TowerConfig(width=12, user_hidden=(9, 7), item_hidden=(10,)),
     "without ids": TowerConfig(width=12, user_id=False, item_id=False),
-    "without history": TowerConfig(width=12, history_length=0),
-    "short history": TowerConfig(width=12, history_length=3),
+    "without history": TowerConfig(width=12),
+    "short history": TowerConfig(width=12),
 }
 
 
@@ -152,7 +152,7 @@ def test_a_feature_that_the_log_does_not_have_gets_no_table() -> None:
     assert sorted(model.embedding_tables()) == ["item", "user"]
     assert model.price is None
     assert model.content is None
-    encoder = Encoder(model, plain_items(4), history_length=5)
+    encoder = Encoder(model, plain_items(4))
     assert encoder.items().shape == (4, 4)
     timelines = Timelines(
         offsets_U1=np.zeros(4, np.int64), t_E=np.zeros(0, np.int64), item_E=np.zeros(0, np.int32),
@@ -186,7 +186,7 @@ def unknown_items(tastes: Sample) -> np.ndarray:
         content_IC=np.zeros((6, 3), np.float32),
     )
     assert len(vocabularies.category) == 4
-    return Encoder(stirred(new_model(tastes.corpus)), items, history_length=20).items()
+    return Encoder(stirred(new_model(tastes.corpus)), items).items()
 
 
 def test_unknown_items_are_what_is_known_of_them(tastes: Sample) -> None:

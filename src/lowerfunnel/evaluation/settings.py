@@ -32,6 +32,8 @@ class EvaluationConfig:
             raise ValueError(
                 f'headline must be recall, hr, ndcg, mrr or micro_recall at a length, like "recall@100", got "{self.headline}"'
             )
+        if int(k) not in self.ks:
+            raise ValueError(f"headline is {self.headline} and ks holds no {k}; add it to ks")
         if self.bootstrap < 100:
             raise ValueError(f"bootstrap must be at least 100 for a 95% interval, got {self.bootstrap}")
         if self.validation_users < 1:

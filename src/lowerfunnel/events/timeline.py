@@ -68,6 +68,21 @@ class Timelines:
             order=order,
         )
 
+    def of_actions(self, codes: tuple[int, ...]) -> "Timelines":
+        """Return the timelines of the events of some actions alone."""
+        keep_E = np.isin(self.action_E, np.array(codes, np.int8))
+        if keep_E.all():
+            return self
+        kept_before_E1 = np.zeros(len(keep_E) + 1, np.int64)
+        np.cumsum(keep_E, out=kept_before_E1[1:])
+        return Timelines(
+            offsets_U1=kept_before_E1[self.offsets_U1],
+            t_E=self.t_E[keep_E],
+            item_E=self.item_E[keep_E],
+            action_E=self.action_E[keep_E],
+            order=self.order,
+        )
+
     def before(self, user_B: Int32Array, t_B: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Return, per query, where its user's events strictly before `t_B` start and stop.
 

@@ -106,6 +106,13 @@ class ItemFeatures:
             content_IC=_content(items.column("content"), content_width),
         )
 
+    def described(self) -> npt.NDArray[np.bool_]:
+        """Tell, per item, whether anything is known of it beside its id."""
+        described_I = (self.advertiser_I > 0) | (self.category_I > 0) | (self.price_I2[:, 1] > 0)
+        described_I |= np.diff(self.attribute_offsets_I1) > 0
+        described_I |= (self.content_IC != 0).any(axis=1)
+        return described_I
+
     def save(self, path: Path) -> None:
         """Write the arrays to one safetensors file."""
         save_file({name: np.ascontiguousarray(getattr(self, name)) for name in self.__slots__}, path)

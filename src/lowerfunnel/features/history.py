@@ -12,7 +12,11 @@ from lowerfunnel.events.schema import ACTIONS, FUNNEL_DEPTH
 from lowerfunnel.events.timeline import Int8Array, Int32Array, Int64Array, Timelines, ragged_index
 
 AGE_BUCKETS = 24
-"""Ages are bucketed by the logarithm to base 2, of minutes with time and of steps back without."""
+"""Ages are bucketed by the logarithm to base 2, of minutes with time and of steps back without.
+
+Both count back from the latest entry, not from the query: a session keeps its shape however long ago it was, and a
+request at the end of the log is answered as one right after the user's last event would be.
+"""
 
 _DEPTH_BY_CODE = np.array([FUNNEL_DEPTH[action] for action in ACTIONS], np.int8)
 _MINUTE_US = 60_000_000
@@ -26,7 +30,7 @@ class Histories:
         offsets_B1: Entries of query b are ``offsets_B1[b]:offsets_B1[b + 1]``.
         item_N: Dense item.
         action_N: Code of the action.
-        age_N: Bucket of the entry's age, 0 the latest; all 0 in a log without order.
+        age_N: Bucket of how long before the latest entry this one was, 0 for the latest; all 0 in a log without order.
     """
 
     offsets_B1: Int64Array
@@ -60,7 +64,8 @@ def gather_histories(
     action_N = timelines.action_E[position_N]
     age_N: npt.NDArray[np.int8]
     if timelines.order == "time":
-        gap_N = np.repeat(t_B, length_B) - timelines.t_E[position_N]
+        latest_B = timelines.t_E[np.maximum(stop_B - 1, 0)] if len(timelines.t_E) else t_B
+        gap_N = np.repeat(latest_B, length_B) - timelines.t_E[position_N]
         age_N = _log2_bucket(gap_N // _MINUTE_US)
     elif timelines.order == "sequence":
         back_N = np.repeat(offsets_B1[1:], length_B) - 1 - np.arange(len(position_N))

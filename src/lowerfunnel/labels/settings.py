@@ -20,8 +20,8 @@ class SplitConfig:
     validation_days: float = 7.0
     """Length of the validation period before it ("temporal")."""
     gap_h: float = 0.0
-    """Hours left out before the validation and the test period, so that late events of one cannot explain the other
-    ("temporal")."""
+    """Hours before the validation and the test period whose conversions are neither learned from nor asked for
+    ("temporal"). What users did in them is still their history."""
     validation_share: float = 0.2
     """Share of the users of whom a conversion is held out for validation, among those with one left to learn from
     (not "temporal")."""
@@ -46,7 +46,7 @@ class SplitConfig:
 class LabelConfig:
     """Which events are positives and how they are split."""
 
-    conversions: tuple[str, ...] = ("checkout", "signup", "lead")
+    conversions: tuple[str, ...] = ("checkout",)
     """Actions that are conversions: the task that everything is measured by."""
     weights: dict[str, float] = field(default_factory=lambda: {"checkout": 1.0})
     """Weight of a positive by its action; an action not named here is no positive. Those that are no conversions are the
@@ -65,8 +65,9 @@ class LabelConfig:
         bad = {action: weight for action, weight in self.weights.items() if not weight > 0}
         if bad:
             raise ValueError(f"weights must be above 0, got {bad}; leave out an action that is no positive")
-        if not set(self.conversions) & set(self.weights):
+        unweighted = [action for action in self.conversions if action not in self.weights]
+        if unweighted:
             raise ValueError(
-                f"no conversion has a weight: conversions are {', '.join(self.conversions)}, weights are given to "
-                f"{', '.join(self.weights) or 'nothing'}"
+                f"every conversion is a positive and needs a weight; {', '.join(unweighted)} has none in weights, which "
+                f"names {', '.join(self.weights) or 'nothing'}"
             )

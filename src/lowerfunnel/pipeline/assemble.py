@@ -63,9 +63,9 @@ def new_model(recipe: Recipe, corpus: Corpus) -> TwoTower:
     return TwoTower(recipe.retrieval.tower, sizes, generator=torch.Generator().manual_seed(recipe.seed))
 
 
-def encoder_of(recipe: Recipe, corpus: Corpus, model: TwoTower) -> Encoder:
+def encoder_of(corpus: Corpus, model: TwoTower) -> Encoder:
     """Return the encoder of a model as it is now."""
-    return Encoder(model, corpus.item_features, history_length=recipe.retrieval.tower.history_length)
+    return Encoder(model, corpus.item_features)
 
 
 def tower_retriever(corpus: Corpus, encoder: Encoder, index: Index, *, validating: bool = False) -> TowerRetriever:
@@ -113,7 +113,7 @@ def floors_of(recipe: Recipe, corpus: Corpus) -> dict[str, Retriever]:
         elif name == "als":
             floors[name] = AlsRetriever(known, weight_A, popularity, seed=recipe.seed)
         else:
-            encoder = encoder_of(recipe, corpus, new_model(recipe, corpus))
+            encoder = encoder_of(corpus, new_model(recipe, corpus))
             floors[name] = tower_retriever(corpus, encoder, ExactIndex(encoder.items()))
     return floors
 

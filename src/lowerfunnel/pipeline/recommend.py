@@ -83,7 +83,7 @@ def recommend_to_file(
             f"the index in {run} holds {index.items:,} items of width {index.width} and the model {len(artefact.items):,} "
             f"of width {artefact.config.tower.width}: they do not belong together; run the recipe again"
         )
-    encoder = Encoder(artefact.model, artefact.item_features, history_length=artefact.config.tower.history_length)
+    encoder = Encoder(artefact.model, artefact.item_features)
     user_B = artefact.users.encode(ids)
     asked_t = end_of_log(timelines) if at_t is None else at_t
 

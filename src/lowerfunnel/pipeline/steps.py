@@ -166,7 +166,7 @@ class Run:
         def validate() -> Mapping[str, float]:
             if validation is None:
                 return {}
-            encoder = assemble.encoder_of(recipe, corpus, model)
+            encoder = assemble.encoder_of(corpus, model)
             retriever = assemble.tower_retriever(corpus, encoder, ExactIndex(encoder.items()), validating=True)
             k = int(headline.partition("@")[2])
             ranks = pair_ranks(retriever.retrieve(validation, k), validation)
@@ -217,7 +217,7 @@ class Run:
 
     def _encoder(self) -> Encoder:
         artefact = self.artefact
-        return Encoder(artefact.model, artefact.item_features, history_length=artefact.config.tower.history_length)
+        return Encoder(artefact.model, artefact.item_features)
 
     def _evaluate(self) -> None:
         """Measure the model and the floors on the test pairs; write `metrics.json` and what the report shows."""

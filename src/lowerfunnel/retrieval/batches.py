@@ -56,11 +56,12 @@ class BatchSource:
             )
         self._config = config
         self._examples = examples
-        self._timelines = timelines
+        self._timelines = timelines.of_actions(config.tower.history_codes)
         self._items = items
         self._users = users
         self._seed = seed
         self._epoch_order: tuple[int, Int64Array] | None = None
+        self._described_I = items.described()
         self.batch_size = min(config.objective.batch_size, len(examples))
         draws_I = np.bincount(examples.item_X, minlength=len(items)).astype(np.float64)
         with np.errstate(divide="ignore"):
@@ -93,7 +94,8 @@ class BatchSource:
         uniform = generator.integers(0, len(self._items), objective.uniform_negatives, dtype=np.int32)
         item_C = np.concatenate([item_B, uniform])
         item_U, place_I = self._distinct(item_C, histories.item_N)
-        dropped_U = generator.random(len(item_U)) < objective.id_dropout
+        # An item of which nothing else is known would be left without any input.
+        dropped_U = (generator.random(len(item_U)) < objective.id_dropout) & self._described_I[item_U]
         dropped_B = generator.random(len(user_B)) < objective.id_dropout
         return TrainingBatch(
             items=ItemInputs.of(self._items, item_U, dropped_U=dropped_U),

@@ -24,6 +24,8 @@ from lowerfunnel.retrieval.batches import Examples
 NEVER = np.iinfo(np.int64).max
 """A point in time after every event. Nobody is asked for then in a log with times: see `end_of_log`."""
 
+_MIXING_SEED = 0
+
 BoolArray = npt.NDArray[np.bool_]
 # Texts of one width; the width is part of an array's type, so checked annotations cannot say `np.str_`.
 TextArray = npt.NDArray[Any]
@@ -186,6 +188,10 @@ def _dense_events(
     if not parts:
         raise RunError(f"the store {store.path} holds no events")
     user_E, t_E, item_E, action_E = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    if store.info.order == "none":
+        # A history keeps its last entries. The store sorts what has no order by item; those with the largest ids would stay.
+        mixed_E = np.random.default_rng(_MIXING_SEED).permutation(len(user_E))
+        user_E, t_E, item_E, action_E = user_E[mixed_E], t_E[mixed_E], item_E[mixed_E], action_E[mixed_E]
     return user_E, t_E, item_E, action_E
 
 

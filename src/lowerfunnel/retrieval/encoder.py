@@ -24,9 +24,9 @@ Float32Array = npt.NDArray[np.float32]
 class Encoder:
     """A model with the inputs of all items at hand, computed once: make a new one when the weights have changed."""
 
-    def __init__(self, model: TwoTower, items: ItemFeatures, *, history_length: int) -> None:
+    def __init__(self, model: TwoTower, items: ItemFeatures) -> None:
         self._model = model
-        self._history_length = history_length
+        self._histories: tuple[Timelines, Timelines] | None = None
         self._device = model.history_gate.device
         was_training = model.training
         model.eval()
@@ -67,7 +67,9 @@ class Encoder:
             for start in range(0, len(user_B), _BLOCK):
                 part = slice(start, start + _BLOCK)
                 user_P = user_B[part]
-                histories = gather_histories(timelines, user_P, t_B[part], max_length=self._history_length)
+                histories = gather_histories(
+                    self._history_of(timelines), user_P, t_B[part], max_length=self._model.config.history_length
+                )
                 inputs = UserInputs.of(
                     user_B=user_P,
                     surface_B=surface_B[part],
@@ -79,3 +81,9 @@ class Encoder:
                 blocks.append(self._model.user_tower(inputs.to(self._device), self._x_ID).cpu().numpy())
         self._model.train(was_training)
         return np.concatenate(blocks) if blocks else np.zeros((0, self._x_ID.shape[1]), np.float32)
+
+    def _history_of(self, timelines: Timelines) -> Timelines:
+        """Return the events that the model counts as history, chosen once for the timelines last asked with."""
+        if self._histories is None or self._histories[0] is not timelines:
+            self._histories = (timelines, timelines.of_actions(self._model.config.history_codes))
+        return self._histories[1]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from lowerfunnel.events.schema import ACTION_CODE, ACTIONS
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TowerConfig:
@@ -19,6 +21,9 @@ class TowerConfig:
     """Hidden layers of the item tower's residual MLP."""
     history_length: int = 100
     """How many of a user's latest events are pooled; 0 turns the history off."""
+    history_actions: tuple[str, ...] = tuple(action for action in ACTIONS if action not in ("impression", "hide"))
+    """Actions that make up the history. Impressions say what was shown, not what was wanted, and would crowd out the
+    rest."""
     init_std: float = 0.1
     """Standard deviation of the embeddings at first."""
 
@@ -27,6 +32,11 @@ class TowerConfig:
             raise ValueError(f"width must be at least 1, got {self.width}")
         if self.history_length < 0:
             raise ValueError(f"history_length must not be negative, got {self.history_length}")
+        unknown = sorted(set(self.history_actions) - set(ACTIONS))
+        if unknown or not self.history_actions:
+            raise ValueError(
+                f"history_actions must name canonical actions, got {list(self.history_actions)}; there are {', '.join(ACTIONS)}"
+            )
         if not self.user_id and not self.history_length:
             raise ValueError(
                 "a user needs an id embedding or a history: user_id=false and history_length=0 leave nothing"
@@ -36,6 +46,11 @@ class TowerConfig:
                 raise ValueError(f"hidden layers must be at least 1 wide, got {name}={getattr(self, name)}")
         if not self.init_std > 0:
             raise ValueError(f"init_std must be above 0, got {self.init_std}")
+
+    @property
+    def history_codes(self) -> tuple[int, ...]:
+        """Codes of `history_actions`, as timelines hold them."""
+        return tuple(sorted(ACTION_CODE[action] for action in self.history_actions))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +69,8 @@ class ObjectiveConfig:
     """Whether what a user had already done with a positive's item is hidden from that example's history. The model then
     learns to find what is new to a user, not to bring back its own carts and views."""
     id_dropout: float = 0.1
-    """Share of items and users whose own id embedding is left out of a step, so that the model learns to do without."""
+    """Share of items and users whose own id embedding is left out of a step, so that the model learns to do without. An
+    item of which nothing but its id is known always keeps it."""
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:

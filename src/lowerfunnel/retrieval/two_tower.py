@@ -47,7 +47,7 @@ class TwoTower(nn.Module):
 
     def __init__(self, config: TowerConfig, sizes: TableSizes, *, generator: torch.Generator) -> None:
         super().__init__()
-        self._config = config
+        self.config = config
         width = config.width
 
         def table(rows: int, std: float = config.init_std) -> EmbeddingTable:
