@@ -39,7 +39,9 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "bench")
     arguments = parser.parse_args()
-    table = Table("set", "metric", "target", *MODELS, "seeds", "train s", title="Real data, test split, whole catalogue")
+    table = Table(
+        "set", "metric", "target", *MODELS, "seeds", "train s", title="Real data, test split, whole catalogue"
+    )
     failed = False
     for name in arguments.sets:
         if not (arguments.data / name).is_dir():
@@ -98,9 +100,11 @@ def _where_floors_lead(run: Path, metrics: list[str]) -> list[str]:
         ahead = [model for model, row in figures.items() if row["value"] > ours["value"]]
         if ahead:
             sentences.append(f"{' and '.join(ahead)} ahead in {metric}")
-        for floor in ("popularity", "untrained"):
-            if floor in figures and ours["ci_low"] <= figures[floor]["ci_high"]:
-                sentences.append(f"{metric} does not stand above {floor} outside the intervals")
+        sentences += [
+            f"{metric} does not stand above {floor} outside the intervals"
+            for floor in ("popularity", "untrained")
+            if floor in figures and ours["ci_low"] <= figures[floor]["ci_high"]
+        ]
     return sentences
 
 

@@ -28,7 +28,10 @@ def test_a_split_that_holds_nothing_out_is_refused(split: dict[str, float], sent
         ({"conversions": ()}, "conversions must name at least one action"),
         ({"weights": {"checkout": 0.0}}, r"weights must be above 0, got \{'checkout': 0.0\}; leave out"),
         ({"weights": {"checkout": float("nan")}}, "weights must be above 0"),
-        ({"weights": {"view": 1.0}}, "every conversion is a positive and needs a weight; checkout has none in weights, which names view"),
+        (
+            {"weights": {"view": 1.0}},
+            "every conversion is a positive and needs a weight; checkout has none in weights, which names view",
+        ),
         ({"weights": {}}, "which names nothing"),
     ],
 )

@@ -12,7 +12,7 @@ from lowerfunnel.training.loop import train
 from lowerfunnel.training.settings import TrainingConfig
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a process that ends between two steps."""
 
 
@@ -31,7 +31,7 @@ class Regression:
 
     def step(self, epoch: int, step: int, learning_rate_factor: float) -> Tensor:
         if (epoch, step) == self._die_at:
-            raise Killed
+            raise KilledError
         self.factors.append(learning_rate_factor)
         noise = torch.randn(3, generator=torch.Generator().manual_seed(1000 * epoch + step))
         gradient = self.weight - torch.tensor([1.0, 2.0, 3.0]) + 0.1 * noise
@@ -62,7 +62,7 @@ CONFIG = TrainingConfig(epochs=6, checkpoint_every_s=1e-9, patience=10)
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, die_at: tuple[int, int]) -> None:
     whole = Regression()
     expected = train(whole, CONFIG, checkpoints=tmp_path / "whole", headline="recall")
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(Regression(die_at=die_at), CONFIG, checkpoints=tmp_path / "cut", headline="recall")
     resumed = Regression()
     result = train(resumed, CONFIG, checkpoints=tmp_path / "cut", headline="recall")

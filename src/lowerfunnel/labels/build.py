@@ -7,6 +7,7 @@ null is "never") and, where a cutoff cannot do it, `held_out.parquet` (events th
 
 import datetime
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def build_labels(store: EventStore, config: LabelConfig, out: Path, *, seed: int
         UnavailableError: If the split needs what the log does not have.
         DataError: If nothing is left to train on or to measure with.
     """
-    connection = ibis.duckdb.connect()
+    spill = out / ".spill"
+    connection = ibis.duckdb.connect(temp_directory=str(spill))
     try:
         events = expressions.with_order(
             connection.read_parquet(store.event_files(), table_name="events"), store.info.order
@@ -73,6 +75,7 @@ def build_labels(store: EventStore, config: LabelConfig, out: Path, *, seed: int
             _write(connection, split.held_out.order_by(["user_id", "item_id", "action"]), out / "held_out.parquet")
     finally:
         connection.disconnect()
+        shutil.rmtree(spill, ignore_errors=True)
     info = _info(split, config, out)
     (out / "labels.json").write_text(json.dumps(asdict(info), indent=2) + "\n")
     return info

@@ -158,28 +158,37 @@ def train(
         position.epoch, position.step = position.epoch + 1, 0
         last = position.epoch == config.epochs
         if last or position.epoch % config.validate_every == 0:
-            metrics = trainable.validate()
-            row = {
-                "epoch": float(position.epoch),
-                "step": float(position.epoch * steps),
-                "loss": position.loss_sum / position.loss_steps,
-                "examples_per_s": position.epoch * steps * trainable.examples_per_step / (time.monotonic() - started_s),
-                **metrics,
-            }
-            position.history.append(row)
-            position.loss_sum, position.loss_steps = 0.0, 0
-            progress.validated(row)
-            value = metrics.get(headline, math.inf)
-            if value > position.best_value or not metrics:
-                position.best_value, position.best_epoch, position.stale = value, position.epoch, 0
+            rate = position.epoch * steps * trainable.examples_per_step / (time.monotonic() - started_s)
+            if _validated(trainable, position, headline, progress, examples_per_s=rate):
                 best = _copied(trainable.weights())
-            else:
-                position.stale += 1
             position.done = last or position.stale >= config.patience
             save()
             saved_s = time.monotonic()
     trainable.load(best, trainable.optimiser_state())
     return TrainingResult(history=position.history, best_epoch=position.best_epoch, trained_s=position.trained_s)
+
+
+def _validated(
+    trainable: Trainable, position: _Position, headline: str, progress: Progress, *, examples_per_s: float
+) -> bool:
+    """Validate, write the row down, and return whether the weights are the best so far."""
+    metrics = trainable.validate()
+    row = {
+        "epoch": float(position.epoch),
+        "step": float(position.epoch * trainable.steps_per_epoch),
+        "loss": position.loss_sum / position.loss_steps,
+        "examples_per_s": examples_per_s,
+        **metrics,
+    }
+    position.history.append(row)
+    position.loss_sum, position.loss_steps = 0.0, 0
+    progress.validated(row)
+    value = metrics.get(headline, math.inf)
+    if value > position.best_value or not metrics:
+        position.best_value, position.best_epoch, position.stale = value, position.epoch, 0
+        return True
+    position.stale += 1
+    return False
 
 
 def _resume(trainable: Trainable, folder: Path) -> _Position:
