@@ -76,7 +76,7 @@ def test_a_finished_run_is_skipped_and_changes_nothing(finished, tiny, succeed):
         ("labels.weights.click=0.2", STEPS[1:]),
         ("retrieval.objective.temperature=0.2", STEPS[2:]),
         ("index.kind=faiss_flat", STEPS[3:]),
-        ("evaluation.ks=[7]", STEPS[4:]),
+        ("evaluation.ks=[7, 10]", STEPS[4:]),
         ("description=other", STEPS[5:]),
     ],
 )

@@ -31,7 +31,7 @@ rows = st.lists(
     max_size=40,
     unique=True,
 )
-config = LabelConfig(weights={"checkout": 1.0, "lead": 2.0, "view": 0.2})
+config = LabelConfig(conversions=("checkout", "lead"), weights={"checkout": 1.0, "lead": 2.0, "view": 0.2})
 
 
 def query(name: str, events: ir.Table) -> ir.Table:
