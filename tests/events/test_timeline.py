@@ -59,3 +59,13 @@ def test_ragged_index_lists_every_slice_in_turn(slices: list[tuple[int, int]]) -
 def test_a_user_outside_the_range_is_refused() -> None:
     with pytest.raises(ValueError, match=r"users must lie in 0\.\.4, got 7\.\.7"):
         timelines([(7, 0, 0, 0)])
+
+
+@given(EVENTS, st.sets(st.integers(0, 9), min_size=1))
+def test_timelines_of_some_actions_hold_these_events_alone_in_their_order(
+    events: list[tuple[int, int, int, int]], codes: set[int]
+) -> None:
+    chosen = timelines(events).of_actions(tuple(codes))
+    expected = timelines([event for event in events if event[3] in codes])
+    for name in ("offsets_U1", "t_E", "item_E", "action_E"):
+        assert getattr(chosen, name).tolist() == getattr(expected, name).tolist()

@@ -104,7 +104,9 @@ def with_numbers(rows: list[dict[str, object]], column: str) -> list[dict[str, o
 @FEW
 @given(logs, splits, st.booleans())
 def test_every_row_equals_the_plain_reference(log: list[Event], split: dict[str, object], exclude: bool) -> None:
-    config = config_of("temporal", split=split, weights=WEIGHTS, exclude_purchased=exclude)
+    config = config_of(
+        "temporal", split=split, weights=WEIGHTS, conversions=("checkout", "signup"), exclude_purchased=exclude
+    )
     until, validation_from, test_from = borders(log, config)
     with labelled(log, config) as labels:
         assert with_numbers(table(labels, "train"), "t") == [
@@ -135,7 +137,9 @@ def test_every_row_equals_the_plain_reference(log: list[Event], split: dict[str,
 @FEW
 @given(logs, splits)
 def test_nothing_of_a_later_period_reaches_an_earlier_one(log: list[Event], split: dict[str, object]) -> None:
-    config = config_of("temporal", split=split, weights=WEIGHTS, exclude_purchased=False)
+    config = config_of(
+        "temporal", split=split, weights=WEIGHTS, conversions=("checkout", "signup"), exclude_purchased=False
+    )
     until, validation_from, test_from = borders(log, config)
     gap_us = config.split.gap_h * HOUR_US
     when = {}
@@ -153,7 +157,9 @@ def test_nothing_of_a_later_period_reaches_an_earlier_one(log: list[Event], spli
 @given(logs, splits)
 def test_excluding_what_was_bought_only_takes_pairs_away(log: list[Event], split: dict[str, object]) -> None:
     def config(exclude: bool) -> LabelConfig:
-        return config_of("temporal", split=split, weights=WEIGHTS, exclude_purchased=exclude)
+        return config_of(
+            "temporal", split=split, weights=WEIGHTS, conversions=("checkout", "signup"), exclude_purchased=exclude
+        )
 
     _, validation_from, test_from = borders(log, config(True))
     with labelled(log, config(True)) as masked, labelled(log, config(False)) as whole:

@@ -20,6 +20,7 @@ TOWER = {
     "user_hidden": (8,),
     "item_hidden": (8,),
     "history_length": 2,
+    "history_actions": ("checkout",),
     "init_std": 0.3,
 }
 OBJECTIVE = {

@@ -245,7 +245,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path, folder):
     file.write_text("mine")
     with pytest.raises(RunError, match="already holds something else"):
         generate_world(SMALL, file)
-    with pytest.raises(RunError, match="could not be written to"):
+    with pytest.raises(RunError, match="cannot be written"):
         generate_world(SMALL, file / "below")
     assert file.read_text() == "mine"
 
