@@ -6,6 +6,7 @@ a traceback; a traceback is a bug. Ctrl-C ends with 130.
 
 import io
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -74,10 +75,13 @@ def main() -> None:
         sys.exit(2)
     if status == _STOPPED:
         _say_stopped(console)
+    # The work is done. While Python shuts down, a Ctrl-C would only turn this into a death by signal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _say_stopped(console: rich.console.Console) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     console.out("stopped; the same command goes on from there, finished steps are kept", highlight=False)
     sys.exit(_STOPPED)
 
