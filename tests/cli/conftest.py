@@ -3,6 +3,7 @@
 import contextlib
 import io
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ def _call(*arguments: object) -> Ended:
         patch.setattr(sys, "argv", ["lowerfunnel", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
+    # The end of `main` makes Python deaf to Ctrl-C, and child processes would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     status = ended.value.code
     assert isinstance(status, int)
     return Ended(status, out.getvalue(), err.getvalue())
