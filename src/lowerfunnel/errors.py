@@ -6,6 +6,7 @@
     ├── UnavailableError(RuntimeError)  the log does not hold what the request needs
     ├── RunError(RuntimeError)          a run folder that is missing, foreign, busy or damaged
     ├── TrainingError(RuntimeError)     training cannot go on (no examples, a loss that is not finite)
+    ├── PolicyError(ValueError)         a policy whose answer a world cannot show
     └── MissingPackageError(ImportError) an optional package that is not installed
 
 Each message is one sentence a user can act on: what came, what was needed, what to do. The command line prints it
@@ -38,6 +39,10 @@ class RunError(LowerfunnelError, RuntimeError):
 
 class TrainingError(LowerfunnelError, RuntimeError):
     """Training cannot go on."""
+
+
+class PolicyError(LowerfunnelError, ValueError):
+    """A policy whose answer a world cannot show: late, or with unknown, repeated, ineligible or too few items."""
 
 
 class MissingPackageError(LowerfunnelError, ImportError):
