@@ -4,19 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from lowerfunnel.page.formats import count, finite, interval, points, signed_interval
 from lowerfunnel.pipeline.report.data import OUR_MODEL, Comparison, MetricRow, ReportData
-from lowerfunnel.pipeline.report.formats import (
-    count,
-    finite,
-    interval,
-    metric_name,
-    metric_value,
-    model_name,
-    model_order,
-    parse_metric,
-    points,
-    signed_interval,
-)
+from lowerfunnel.pipeline.report.formats import metric_name, metric_value, model_name, model_order, parse_metric
 
 Outcome = Literal["ahead", "level", "behind"]
 
