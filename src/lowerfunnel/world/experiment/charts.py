@@ -1,6 +1,6 @@
 """The charts of an experiment. Each function returns one Vega-Lite spec as plain data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -58,14 +58,20 @@ def forest(records: Sequence[Record], *, span: tuple[float, float], first: str |
     return finish(chart.properties(width="container", height=ROW_HEIGHT * len(order)))
 
 
-def daily(records: Sequence[Record], tips: Sequence[Record], *, first: str) -> Spec:
+def daily(records: Sequence[Record], tips: Sequence[Record], *, first: str, units: Mapping[str, str]) -> Spec:
     """Draw a metric of both policies over the days.
 
     Args:
         records: One per point: metric, day (a date, or its number), policy ("A", "B"), value, share.
         tips: One per metric and day: metric, day, a, b as texts.
         first: The metric shown first.
+        units: Of each metric: "count", "share", "money" or "ratio".
     """
+    of_unit = {unit: sorted(name for name, other in units.items() if other == unit) for unit in ("share", "money")}
+    label = (
+        f"indexof({of_unit['share']}, metric) >= 0 ? format(datum.value, '~%') : "
+        f"(indexof({of_unit['money']}, metric) >= 0 ? '$' : '') + format(datum.value, '~s')"
+    )
     dated = all(isinstance(record["day"], str) for record in records)
     kind = "T" if dated else "Q"
     axis = alt.Axis(tickCount=6, labelOverlap=True, grid=False, format="%d %b" if dated else ",d")
@@ -75,7 +81,7 @@ def daily(records: Sequence[Record], tips: Sequence[Record], *, first: str) -> S
         "value:Q",
         title=None,
         scale=alt.Scale(zero=True, nice=True),
-        axis=alt.Axis(tickCount=5, labelExpr="datum.value < 1 ? format(datum.value, '~%') : format(datum.value, '~s')"),
+        axis=alt.Axis(tickCount=5, labelExpr=label),
     )
     chosen = "datum.metric == metric"
     base = alt.Chart(inline(records)).transform_filter(chosen)

@@ -222,7 +222,7 @@ def _daily(page: _Page, result: Experiment) -> None:
             ]
             texts = {policy: shown_value(value, metric) for policy, value in made.items()}
             tips.append({"metric": name, "day": when, "when": str(when), **texts})
-    page.specs["daily"] = charts.daily(records, tips, first=_DAILY[0])
+    page.specs["daily"] = charts.daily(records, tips, first=_DAILY[0], units={m: BY_NAME[m].unit for m in _DAILY})
     choices = tuple(Choice(name, BY_NAME[name].shown, BY_NAME[name].meaning) for name in _DAILY)
     page.controls["daily"] = Controlled((Control("Metric", "metric", _DAILY[0], choices),))
     so_far = [
