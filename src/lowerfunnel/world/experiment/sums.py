@@ -26,16 +26,25 @@ SLICE_COLUMNS = ("conversions", "impressions")
 class Arena(Protocol):
     """What an experiment asks of a world; a `lowerfunnel.world.World` is one."""
 
-    user_id_U: Ints
-    """Ids of the users, by row."""
-    item_id_I: Ints
-    """Ids of the items, by row."""
-    item_advertiser_I: Ints
-    """Row of each item's advertiser."""
-    advertiser_ids: list[str]
-    """Ids of the advertisers, by row."""
-    is_person_U: Bools
-    """False for a bot."""
+    @property
+    def user_id_U(self) -> Ints:
+        """Ids of the users, by row."""
+
+    @property
+    def item_id_I(self) -> Ints:
+        """Ids of the items, by row."""
+
+    @property
+    def item_advertiser_I(self) -> Ints:
+        """Row of each item's advertiser."""
+
+    @property
+    def advertiser_ids(self) -> list[str]:
+        """Ids of the advertisers, by row."""
+
+    @property
+    def is_person_U(self) -> Bools:
+        """False for a bot."""
 
     def play(self, policy: Policy, day: int, *, limit_s: float | None = None) -> Outcomes:
         """Return what comes of a day's ads under a policy."""
