@@ -14,6 +14,7 @@ MODEL_NAMES = {
     "itemknn": "ItemKNN",
     "als": "ALS",
     "own_history": "Own history",
+    "oracle": "Oracle",
 }
 """Shown names, in the order of the page; a model that is not here keeps its own name and comes last."""
 
@@ -24,6 +25,7 @@ MODEL_MEANINGS = {
     "itemknn": "items that go together with the user's own, by co-occurrence",
     "als": "matrix factorisation by alternating least squares",
     "own_history": "the user's own carts and views, given back",
+    "oracle": "what the synthetic world itself knows of each user's demand; only luck is hidden from it",
 }
 
 FAMILY_NAMES = {

@@ -9,6 +9,7 @@ DASHES: dict[str, list[int]] = {
     "itemknn": [1, 0],
     "als": [1, 0],
     "own_history": [5, 2, 1, 2],
+    "oracle": [10, 3, 2, 3],
 }
 SHAPES = {
     "lowerfunnel": "circle",
@@ -17,6 +18,7 @@ SHAPES = {
     "itemknn": "triangle-up",
     "als": "diamond",
     "own_history": "triangle-down",
+    "oracle": "stroke",
 }
 
 ACTION_NAMES = {
