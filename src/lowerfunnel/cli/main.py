@@ -191,9 +191,9 @@ def world(
 ) -> None:
     """Generate a synthetic ad log with known truth; `--set n_users=500` and the like change it."""
     from lowerfunnel.config import apply_overrides, load_settings
-    from lowerfunnel.world import WorldConfig, generate_world
+    from lowerfunnel.world import WorldConfig, make_world
 
-    generate_world(load_settings(WorldConfig, apply_overrides({}, overrides or []), source="--set"), out)
+    make_world(load_settings(WorldConfig, apply_overrides({}, overrides or []), source="--set"), out)
     rich.console.Console().out(str(out.resolve()), highlight=False)
 
 
