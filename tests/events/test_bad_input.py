@@ -76,12 +76,47 @@ def test_text_that_is_not_utf_8_is_set_aside(tmp_path):
         ("position", "1.5", "position is not a whole number"),
         ("position", "99999999999", "position is not a whole number"),
         ("seq", "x", "seq is not a whole number"),
+        ("propensity", "0", "propensity is not above 0 and at most 1"),
+        ("propensity", "1.01", "propensity is not above 0 and at most 1"),
+        ("propensity", "-0.1", "propensity is negative"),
+        ("propensity", "nan", "propensity is NaN or infinite"),
+        ("propensity", "high", "propensity is not a number"),
     ],
 )
 def test_a_bad_number_is_set_aside(tmp_path, column, value, reason):
     rows = "".join(f"{row},1\n" for row in GOOD.splitlines())
     write(tmp_path, "events.csv", f"user_id,item_id,action,ts,{column}\n{rows}30,1,view,5,{value}\n")
     assert quality_of(build(tmp_path)).quarantined == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    ("received", "reason"),
+    [
+        ("soon", "received_ts cannot be read as a time"),
+        (str(NOW_US // 1_000_000 + 2 * 86_400), "received_ts lies in the future"),
+        ("399", "received_ts is more than 10 minutes before ts"),
+    ],
+)
+def test_a_bad_time_of_arrival_is_set_aside(tmp_path, received, reason):
+    rows = "".join(f"{user},1,view,1000,1000\n" for user in range(20))
+    header = "user_id,item_id,action,ts,received_ts\n"
+    write(tmp_path, "events.csv", f"{header}{rows}30,1,view,1000,{received}\n31,1,view,1000,\n32,1,view,1000,500\n")
+    store = build(tmp_path)
+    assert quality_of(store).quarantined == {reason: 1}
+    received_s = {row["user_id"]: row["received_ts"] and row["received_ts"].timestamp() for row in events_of(store)}
+    assert (received_s[0], received_s[31], received_s[32]) == (1000, None, 500)
+
+
+def test_reports_of_one_event_that_only_arrived_twice_do_not_contradict_each_other(tmp_path):
+    header = "event_id,user_id,item_id,action,ts,received_ts\n"
+    write(
+        tmp_path,
+        "events.csv",
+        f"{header}a,1,1,checkout,5,6\na,1,1,checkout,5,900\nb,1,1,checkout,5,6\nb,1,2,checkout,5,6\n",
+    )
+    store = build(tmp_path)
+    assert store.info.events == 2
+    assert quality_of(store).conflicting_event_ids == 1
 
 
 @pytest.mark.parametrize(
@@ -300,7 +335,7 @@ def test_a_store_that_is_not_whole_is_refused(tmp_path):
     with pytest.raises(RunError, match="holds no store"):
         EventStore.open(tmp_path)
     write(store.path, "store.json", '{"info": {"version": 99}, "files": {}}')
-    with pytest.raises(RunError, match="has version 99, and this program reads version 1"):
+    with pytest.raises(RunError, match="has version 99, and this program reads version 2"):
         EventStore.open(store.path)
     write(store.path, "store.json", "{")
     with pytest.raises(RunError, match=r"store\.json cannot be read"):

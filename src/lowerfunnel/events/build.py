@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from lowerfunnel.errors import ConfigError, DataError
 from lowerfunnel.events import ids, sql
-from lowerfunnel.events.canonical import STAGED_TYPES
+from lowerfunnel.events.canonical import STAGED_TYPES, TIMES, VECTORS
 from lowerfunnel.events.generic import StagedLog, stage_log
 from lowerfunnel.events.inputs import did_you_mean
 from lowerfunnel.events.measure import LogCounts, WrittenLog, measure_quality
@@ -184,7 +184,7 @@ class _Writer:
         kinds = {"user_id": self.user_id_type, "item_id": self.item_id_type, "context_item_id": self.item_id_type}
         if kinds.get(column) == "int64":
             return f"CAST({column} AS BIGINT) AS {column}"
-        return "make_timestamptz(ts) AS ts" if column == "ts" else sql.name(column)
+        return f"make_timestamptz({column}) AS {column}" if column in TIMES else sql.name(column)
 
     def _event_schema(self) -> pa.Schema:
         return event_schema(self.user_id_type, self.item_id_type)
@@ -224,10 +224,10 @@ class _Writer:
         return f"SELECT {columns} FROM ({distinct}) ORDER BY user_id, item_id, action, line"
 
     def _conflicting_event_ids(self) -> int:
-        """Count event ids that a user's events share although they differ."""
+        """Count event ids that a user's events share although they differ in more than when they were received."""
         if "event_id" not in self.mapped:
             return 0
-        said = ", ".join(sql.name(column) for column in sorted(self.mapped))
+        said = ", ".join(sql.name(column) for column in sorted(self.mapped) if column != "received_ts")
         (conflicting,) = self.connection.execute(
             f"SELECT count(*) FROM (SELECT user_id FROM (SELECT DISTINCT {said} FROM {self.staged.rows('events')} "
             "WHERE bucket >= 0 AND event_id IS NOT NULL) GROUP BY user_id, event_id HAVING count(*) > 1)"
@@ -239,7 +239,8 @@ class _Writer:
         rows = f"(SELECT * FROM {self.staged.rows(table)} WHERE bucket >= 0)"
         columns = [sql.name(column) for column in schema.names if column != key]
         if table == "items":
-            self._check_content(rows)
+            for vector in VECTORS:
+                self._check_lengths(rows, vector)
         listed, ids_listed, conflicting = self.connection.execute(
             f"SELECT sum(times), count(*), count(*) FILTER (contents > 1) FROM (SELECT count(*) AS times, "
             f"count(DISTINCT ({', '.join([*columns, '1'])})) AS contents FROM {rows} GROUP BY {key})"
@@ -257,14 +258,14 @@ class _Writer:
         )
         return _Repeats(rows=int(listed or 0) - int(ids_listed), conflicting=int(conflicting))
 
-    def _check_content(self, rows: str) -> None:
+    def _check_lengths(self, rows: str, vector: str) -> None:
         lengths = self.connection.execute(
-            f"SELECT len(content), any_value(item_id) FROM {rows} WHERE content IS NOT NULL GROUP BY 1 ORDER BY 1 LIMIT 2"
+            f"SELECT len({vector}), any_value(item_id) FROM {rows} WHERE {vector} IS NOT NULL GROUP BY 1 ORDER BY 1 LIMIT 2"
         ).fetchall()
         if len(lengths) > 1:
             (short, first), (long, second) = lengths
             raise DataError(
-                f"items: content vectors must have one length, and item {first} has {short} numbers, item {second} has {long}"
+                f"items: {vector} vectors must have one length, and item {first} has {short} numbers, item {second} has {long}"
             )
 
     def _file(self, name: str) -> str:

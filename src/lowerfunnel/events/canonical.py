@@ -20,11 +20,15 @@ IGNORED = -2
 
 UNKNOWN_ACTION = "action is unknown"
 _DAY_US = 86_400_000_000
+_CLOCK_SKEW_US = 600_000_000
+"""How far the clocks of an advertiser and of the platform may lie apart."""
 _RAW_CHARACTERS = 4000
-_ANY_NOT_FINITE = "len(list_filter(t_content, lambda each: each IS NULL OR NOT isfinite(each))) > 0"
 _IDS = ("user_id", "item_id", "context_item_id", "event_id", "request_id", "advertiser_id", "category_id")
-_NUMBERS = ("dwell_s", "value", "price")
+_NUMBERS = ("dwell_s", "value", "price", "propensity")
+TIMES = ("ts", "received_ts")
+VECTORS = ("content", "visual")
 _TEXTS = ("surface", "currency", "query", "title")
+_NO_PROPENSITY = (("t_propensity = 0 OR t_propensity > 1", "propensity is not above 0 and at most 1"),)
 _PER_UNIT_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _REQUIRED = {
     "events": ("user_id", "item_id", "action"),
@@ -38,9 +42,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "items": ITEM_COLUMNS,
     "users": USER_COLUMNS,
 }
-STAGED_TYPES: dict[str, str] = {"ts": "BIGINT", "seq": "BIGINT", "position": "INTEGER", "content": "FLOAT[]"} | dict.fromkeys(
-    _NUMBERS, "DOUBLE"
-) | {"attributes": "VARCHAR[]"}  # fmt: skip
+STAGED_TYPES: dict[str, str] = {
+    "seq": "BIGINT",
+    "position": "INTEGER",
+    "attributes": "VARCHAR[]",
+    **dict.fromkeys(TIMES, "BIGINT"),
+    **dict.fromkeys(_NUMBERS, "DOUBLE"),
+    **dict.fromkeys(VECTORS, "FLOAT[]"),
+}
 """Types between import and store, where not VARCHAR: times are microseconds, ids are still text."""
 
 
@@ -140,6 +149,9 @@ def canonical_rows(
         for canonical in sorted(readings, key=COLUMNS[table].index)
         for condition, reason in _missing(table, canonical) + readings[canonical].checks
     ]
+    if set(TIMES) <= readings.keys():
+        skew = f"t_received_ts < t_ts - {_CLOCK_SKEW_US}"
+        checks.append((skew, "received_ts is more than 10 minutes before ts", "received_ts"))
     staged = ", ".join(
         f"CAST({f't_{canonical}' if canonical in readings else 'NULL'} AS {STAGED_TYPES.get(canonical, 'VARCHAR')}) "
         f"AS {sql.name(canonical)}"
@@ -189,8 +201,8 @@ def _reading(
         return _Reading(raw=text, typed=raw, checks=_id_checks(canonical, config))
     if canonical == "action":
         return _action(source, given, where)
-    if canonical == "ts":
-        return _time(source, given, file=file, now_us=now_us)
+    if canonical in TIMES:
+        return _time(source, canonical, given, file=file, now_us=now_us)
     if canonical in ("seq", "position"):
         kind = "BIGINT" if canonical == "seq" else "INTEGER"
         return _Reading(
@@ -207,18 +219,17 @@ def _reading(
                 (f"{raw} IS NOT NULL AND t_{canonical} IS NULL", f"{canonical} is not a number"),
                 (f"NOT isfinite(t_{canonical})", f"{canonical} is NaN or infinite"),
                 (f"t_{canonical} < 0", f"{canonical} is negative"),
+                *(_NO_PROPENSITY if canonical == "propensity" else ()),
             ),
         )
-    if canonical == "content":
+    if canonical in VECTORS:
+        typed = f"t_{canonical}"
+        odd = f"len(list_filter({typed}, lambda each: each IS NULL OR NOT isfinite(each))) > 0"
+        bad = f"{raw} IS NOT NULL AND ({typed} IS NULL OR len({typed}) = 0 OR {odd})"
         return _Reading(
             raw=given.sql,
             typed=f"TRY_CAST({raw} AS FLOAT[])",
-            checks=(
-                (
-                    f"{raw} IS NOT NULL AND (t_content IS NULL OR len(t_content) = 0 OR {_ANY_NOT_FINITE})",
-                    "content is not a vector of finite numbers",
-                ),
-            ),
+            checks=((bad, f"{canonical} is not a vector of finite numbers"),),
         )
     return _Reading(raw=_text(given), typed=raw)
 
@@ -256,37 +267,39 @@ def _action(source: SourceConfig, given: Given, where: str) -> _Reading:
     )
 
 
-def _time(source: SourceConfig, given: Given, *, file: str, now_us: int) -> _Reading:
-    kind = given.type
-    bad = "r_ts IS NOT NULL AND t_ts IS NULL"
+def _time(source: SourceConfig, canonical: str, given: Given, *, file: str, now_us: int) -> _Reading:
+    kind, r_ts, t_ts = given.type, f"r_{canonical}", f"t_{canonical}"
+    bad = f"{r_ts} IS NOT NULL AND {t_ts} IS NULL"
     checks = (
-        (bad, "ts cannot be read as a time"),
-        (f"t_ts > {now_us + _DAY_US}", "ts lies in the future"),
+        (bad, f"{canonical} cannot be read as a time"),
+        (f"{t_ts} > {now_us + _DAY_US}", f"{canonical} lies in the future"),
     )
     if kind.startswith("TIMESTAMP") or kind == "DATE":
         # A time without a zone is UTC: so is the engine's zone. Infinity is no time.
         return _Reading(
             raw=given.sql,
-            typed="CASE WHEN isfinite(r_ts) THEN TRY(epoch_us(CAST(r_ts AS TIMESTAMPTZ))) END",
+            typed=f"CASE WHEN isfinite({r_ts}) THEN TRY(epoch_us(CAST({r_ts} AS TIMESTAMPTZ))) END",
             checks=checks,
         )
     raw = _text(given)
     if source.time_format is not None:
-        return _Reading(raw=raw, typed=f"epoch_us(try_strptime(r_ts, {sql.text(source.time_format)}))", checks=checks)
+        return _Reading(raw=raw, typed=f"epoch_us(try_strptime({r_ts}, {sql.text(source.time_format)}))", checks=checks)
     if source.time_unit == "iso":
-        typed = "CASE WHEN isfinite(TRY_CAST(r_ts AS TIMESTAMPTZ)) THEN epoch_us(TRY_CAST(r_ts AS TIMESTAMPTZ)) END"
+        typed = (
+            f"CASE WHEN isfinite(TRY_CAST({r_ts} AS TIMESTAMPTZ)) THEN epoch_us(TRY_CAST({r_ts} AS TIMESTAMPTZ)) END"
+        )
         return _Reading(raw=raw, typed=typed, checks=checks)
     if kind not in ("VARCHAR", "FLOAT", "DOUBLE", *ids.INTEGERS) and not kind.startswith("DECIMAL"):
         raise DataError(
-            f"{file}: the column {given.column!r} for ts is of type {kind}; a time is a number, text or timestamp"
+            f"{file}: the column {given.column!r} for {canonical} is of type {kind}; a time is a number, text or timestamp"
         )
     if source.time_unit == "ns":
-        return _Reading(raw=raw, typed="TRY_CAST(r_ts AS BIGINT) // 1000", checks=checks)
+        return _Reading(raw=raw, typed=f"TRY_CAST({r_ts} AS BIGINT) // 1000", checks=checks)
     factor = _PER_UNIT_US[source.time_unit]
     # Fractions go through a decimal: a float of microseconds would lose the last ones.
     typed = (
-        f"CASE WHEN contains(r_ts, '.') THEN TRY(CAST(TRY_CAST(r_ts AS DECIMAL(30, 6)) * {factor} AS BIGINT)) "
-        f"ELSE TRY(TRY_CAST(r_ts AS BIGINT) * {factor}) END"
+        f"CASE WHEN contains({r_ts}, '.') THEN TRY(CAST(TRY_CAST({r_ts} AS DECIMAL(30, 6)) * {factor} AS BIGINT)) "
+        f"ELSE TRY(TRY_CAST({r_ts} AS BIGINT) * {factor}) END"
     )
     return _Reading(raw=raw, typed=typed, checks=checks)
 

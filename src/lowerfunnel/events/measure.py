@@ -172,7 +172,7 @@ def _counts(log: WrittenLog, column: str) -> dict[str, int]:
 
 def _make_pairs(log: WrittenLog, actions: dict[str, int]) -> None:
     """Make the table of distinct (user, item): a bit per action it has, and when each first happened."""
-    firsts = "".join(f", min(t) FILTER (action = {sql.text(action)}) AS {action}" for action in actions)
+    firsts = "".join(f", min(t) FILTER (action = {sql.text(action)}) AS {sql.name(action)}" for action in actions)
     cases = " ".join(f"WHEN {sql.text(action)} THEN {1 << ACTION_CODE[action]}" for action in actions)
     t = {"time": "epoch_us(ts)", "sequence": "seq", "none": "0"}[log.order]
     log.connection.execute(

@@ -21,6 +21,7 @@ ACTIONS: tuple[str, ...] = (
     "checkout",
     "signup",
     "lead",
+    "return",
 )
 """The canonical actions. Their position is their code in a timeline (int8); new ones are appended, never inserted."""
 
@@ -37,6 +38,7 @@ FUNNEL_DEPTH: dict[str, int] = {
     "checkout": 4,
     "signup": 4,
     "lead": 4,
+    "return": 5,
 }
 """How far down the funnel an action lies. In a log without order, nothing as deep may explain an event."""
 
@@ -53,6 +55,8 @@ def event_schema(user_id: IdType, item_id: IdType) -> pa.Schema:
 
     `ts` is UTC in microseconds and null throughout a log without time. `seq` orders the events of one user where time
     does not: the mapped order column of a log that has one, else the event's place among its user's, in the order of the source.
+    `propensity` is the chance, in (0, 1], with which a policy that draws put an item into its slot. `received_ts` is when
+    the platform heard of an event that an advertiser reported; null where that is not known.
     """
     return pa.schema(
         [
@@ -70,6 +74,8 @@ def event_schema(user_id: IdType, item_id: IdType) -> pa.Schema:
             pa.field("currency", pa.string()),
             pa.field("context_item_id", _ID[item_id]),
             pa.field("query", pa.string()),
+            pa.field("propensity", pa.float64()),
+            pa.field("received_ts", pa.timestamp("us", tz="UTC")),
         ]
     )
 
@@ -78,7 +84,7 @@ def item_schema(item_id: IdType) -> pa.Schema:
     """Return the schema of the catalogue: one row per item, sorted by `item_id`.
 
     `price` is in units of `currency` (not micros); `attributes` are "name=value" or bare tokens, multi-valued;
-    `content` is a vector of one length throughout a catalogue.
+    `content` and `visual` are vectors, each of one length throughout a catalogue.
     """
     return pa.schema(
         [
@@ -90,6 +96,7 @@ def item_schema(item_id: IdType) -> pa.Schema:
             pa.field("title", pa.string()),
             pa.field("attributes", pa.list_(pa.string())),
             pa.field("content", pa.list_(pa.float32())),
+            pa.field("visual", pa.list_(pa.float32())),
         ]
     )
 

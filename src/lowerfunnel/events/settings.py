@@ -23,10 +23,10 @@ from lowerfunnel.events.schema import ACTIONS
 
 EVENT_COLUMNS: tuple[str, ...] = (
     "event_id", "ts", "seq", "user_id", "item_id", "action", "surface", "request_id", "position", "dwell_s", "value",
-    "currency", "context_item_id", "query",
+    "currency", "context_item_id", "query", "propensity", "received_ts",
 )  # fmt: skip
 ITEM_COLUMNS: tuple[str, ...] = (
-    "item_id", "advertiser_id", "category_id", "price", "currency", "title", "attributes", "content",
+    "item_id", "advertiser_id", "category_id", "price", "currency", "title", "attributes", "content", "visual",
 )  # fmt: skip
 USER_COLUMNS: tuple[str, ...] = ("user_id", "attributes")
 

@@ -13,7 +13,7 @@ from lowerfunnel.events.fingerprint import fingerprint
 from lowerfunnel.pipeline import assemble
 from lowerfunnel.pipeline.recipe import Recipe
 from lowerfunnel.pipeline.run_folder import chain
-from lowerfunnel.world.generate import VERSION as WORLD_VERSION
+from lowerfunnel.world.make import VERSION as WORLD_VERSION
 
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "import": ("store",),

@@ -5,7 +5,7 @@ from pathlib import Path
 from lowerfunnel.errors import ConfigError
 from lowerfunnel.events.build import build_store
 from lowerfunnel.pipeline.recipe import Recipe
-from lowerfunnel.world import generate_world
+from lowerfunnel.world import make_world
 
 
 def import_log(recipe: Recipe, data: Path | None, folder: Path) -> None:
@@ -13,7 +13,7 @@ def import_log(recipe: Recipe, data: Path | None, folder: Path) -> None:
     require_data(recipe, data)
     if recipe.world is not None:
         data = folder / "world"
-        generate_world(recipe.world, data)
+        make_world(recipe.world, data)
     assert data is not None  # noqa: S101 - checked above
     build_store(recipe.log, data, folder / "store")
 

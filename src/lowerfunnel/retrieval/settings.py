@@ -21,9 +21,11 @@ class TowerConfig:
     """Hidden layers of the item tower's residual MLP."""
     history_length: int = 100
     """How many of a user's latest events are pooled; 0 turns the history off."""
-    history_actions: tuple[str, ...] = tuple(action for action in ACTIONS if action not in ("impression", "hide"))
+    history_actions: tuple[str, ...] = tuple(
+        action for action in ACTIONS if action not in ("impression", "hide", "return")
+    )
     """Actions that make up the history. Impressions say what was shown, not what was wanted, and would crowd out the
-    rest."""
+    rest; hides and returns say what was not wanted."""
     init_std: float = 0.1
     """Standard deviation of the embeddings at first."""
 

@@ -1,15 +1,33 @@
-"""A synthetic ad world with known truth: users with tastes, items of advertisers, and what happens between them.
+"""A synthetic shopping-ads platform whose truth is known.
 
-    from pathlib import Path
-    from lowerfunnel.world import WorldConfig, generate_world
-    truth = generate_world(WorldConfig(n_users=500), Path("world"))
+    from lowerfunnel.world import PRESETS, World
+    world = World(PRESETS["tiny"])
+    first_day = next(world.log())
 
-It is small and honest: late purchases, accidental clicks, cold items and new users are in it, and nothing measured on
-it is ever called real.
+It is for training and demonstrating on one machine, for testing labels and losses against the answer, and for
+experiments between policies. Nothing measured on it is ever called real.
 """
 
-from lowerfunnel.world.generate import generate_world
+from lowerfunnel.world.make import load_world, make_world
+from lowerfunnel.world.outcomes import OrganicPurchases, Outcomes
+from lowerfunnel.world.policy import SURFACES, Policy, Requests, Slate
+from lowerfunnel.world.presets import PRESETS
 from lowerfunnel.world.settings import WorldConfig
 from lowerfunnel.world.truth import WorldTruth
+from lowerfunnel.world.world import DayLog, World
 
-__all__ = ["WorldConfig", "WorldTruth", "generate_world"]
+__all__ = [
+    "PRESETS",
+    "SURFACES",
+    "DayLog",
+    "OrganicPurchases",
+    "Outcomes",
+    "Policy",
+    "Requests",
+    "Slate",
+    "World",
+    "WorldConfig",
+    "WorldTruth",
+    "load_world",
+    "make_world",
+]

@@ -46,7 +46,7 @@ class Requests:
 class Slate:
     """What a policy shows: S different items for each of R requests, the first slot first."""
 
-    item_id_RS: Ints
+    item_id_RS: NDArray[np.integer]
     propensity_RS: Floats | None = None
     """Probability with which the item was put into its slot, given the slots before it; None for a policy that does
     not draw."""

@@ -1,20 +1,30 @@
 """The settings of a synthetic ad world."""
 
-import dataclasses
 import datetime
+from dataclasses import dataclass, field
+
+from lowerfunnel.world.checks import require_at_least
+from lowerfunnel.world.intent import IntentConfig
+from lowerfunnel.world.logging_policy import LoggingPolicyConfig
+from lowerfunnel.world.market import AdvertiserConfig, ItemConfig
+from lowerfunnel.world.organic import OrganicConfig
+from lowerfunnel.world.people import UserConfig
+from lowerfunnel.world.response import DelayConfig, ResponseConfig
+from lowerfunnel.world.season import SeasonConfig
+from lowerfunnel.world.tracking import TrackingConfig
+from lowerfunnel.world.traffic import TrafficConfig
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WorldConfig:
     """How large the world is and how its people behave. Equal settings give the same files, byte for byte."""
 
     seed: int = 0
-    """Where the world's one random generator starts."""
+    """Where all of the world's randomness comes from."""
     start: datetime.date = datetime.date(2026, 1, 5)
     """First day of the log, from midnight UTC."""
     days: int = 42
-    """Days in the log. What would happen later is cut off, as in any log."""
-
+    """Days in the log. What would happen or be reported later is cut off, as in any log."""
     n_users: int = 4000
     """People who use the platform."""
     n_items: int = 3000
@@ -22,82 +32,41 @@ class WorldConfig:
     n_advertisers: int = 120
     """Advertisers; few are large, most are small."""
     n_categories: int = 40
-    """Kinds of products; an advertiser sells one to three of them."""
-    late_user_share: float = 0.1
-    """Share of the users who join in the last quarter of the log."""
-    late_item_share: float = 0.08
-    """Share of the items that are launched in the last quarter of the log."""
-
+    """Kinds of products, below at most eight departments."""
     latent_dim: int = 16
     """Length of the hidden taste and product vectors."""
-    content_dim: int = 32
-    """Length of the visible content vector of an item."""
-    content_noise: float = 0.5
-    """Noise in a content vector, relative to what it tells of the hidden vector."""
-    popularity_exponent: float = 0.7
-    """Appeal of the r-th item falls as r to this power; 0 makes all items equally popular."""
-    activity_spread: float = 1.0
-    """Standard deviation of the log of a user's activity."""
-
-    visits_per_user: float = 9.0
-    """Mean visits to the platform and to advertisers' sites of a user who is there throughout."""
-    organic_share: float = 0.35
-    """Share of the visits that go straight to an advertiser's site, without an ad."""
-    requests_per_visit: float = 2.2
-    """Mean requests of a visit to the platform; at least 1."""
-    slots: int = 8
-    """Ads shown per request."""
-    taste_weight: float = 4.0
-    """How much a perfect match of taste adds to the logit of a click, and of a purchase."""
-    click_logit: float = -5.0
-    """Logit of a click on the first ad of the home feed when taste neither helps nor hurts."""
-    cart_logit: float = -4.4
-    """Logit of a cart after a product view when neither taste nor price helps or hurts."""
-    checkout_logit: float = -1.2
-    """Same for the checkout of a cart."""
-    advertiser_spread: float = 0.6
-    """Standard deviation between advertisers in the logit of a purchase."""
-    accidental_click_rate: float = 0.003
-    """Chance of a click by accident on any ad shown; such a click is short and leads nowhere."""
-    checkout_delay_h: float = 6.0
-    """Median hours between cart and checkout."""
-    checkout_delay_spread: float = 1.6
-    """Standard deviation of the log of that delay; at 1.6, one in ten takes longer than 7.8 times the median."""
+    users: UserConfig = field(default_factory=UserConfig)
+    """People."""
+    intent: IntentConfig = field(default_factory=IntentConfig)
+    """What they want at a moment."""
+    advertisers: AdvertiserConfig = field(default_factory=AdvertiserConfig)
+    """Who sells."""
+    items: ItemConfig = field(default_factory=ItemConfig)
+    """What is sold."""
+    season: SeasonConfig = field(default_factory=SeasonConfig)
+    """The calendar."""
+    traffic: TrafficConfig = field(default_factory=TrafficConfig)
+    """Requests for ads."""
+    organic: OrganicConfig = field(default_factory=OrganicConfig)
+    """Visits without an ad."""
+    logging: LoggingPolicyConfig = field(default_factory=LoggingPolicyConfig)
+    """The policy that made the log."""
+    response: ResponseConfig = field(default_factory=ResponseConfig)
+    """What people do with what they see."""
+    delays: DelayConfig = field(default_factory=DelayConfig)
+    """How long they take."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """What advertisers report of it."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "days",
-            "n_users",
-            "n_items",
-            "n_advertisers",
-            "n_categories",
-            "latent_dim",
-            "content_dim",
-            "slots",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 1, got {getattr(self, name)}")
-        for name in ("late_user_share", "late_item_share", "organic_share", "accidental_click_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} should be between 0 and 1, got {getattr(self, name)}")
-        for name in (
-            "seed",
-            "content_noise",
-            "popularity_exponent",
-            "activity_spread",
-            "visits_per_user",
-            "taste_weight",
-            "advertiser_spread",
-            "checkout_delay_spread",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} should not be negative, got {getattr(self, name)}")
+        require_at_least(self, 0, ("seed",))
+        require_at_least(self, 1, ("days", "n_users", "n_items", "n_advertisers", "n_categories", "latent_dim"))
         if self.n_advertisers > self.n_items:
             raise ValueError(
                 "every advertiser sells at least one item: "
                 f"n_advertisers={self.n_advertisers} is more than n_items={self.n_items}"
             )
-        if self.requests_per_visit < 1:
-            raise ValueError(f"a visit has at least one request, got requests_per_visit={self.requests_per_visit}")
-        if self.checkout_delay_h <= 0:
-            raise ValueError(f"checkout_delay_h should be positive, got {self.checkout_delay_h}")
+        if self.traffic.slots > self.n_items:
+            raise ValueError(
+                f"a request shows different items: traffic.slots={self.traffic.slots} is more than n_items={self.n_items}"
+            )

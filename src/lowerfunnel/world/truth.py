@@ -1,111 +1,213 @@
-"""What is true in a world and no log can tell: who likes what, and the chance that a look ends in a purchase.
+"""What is true in a world and no log can tell: the chance of everything, for any user, item, surface and moment.
 
-Shape letters: U users, I items, D latent dimensions, N pairs; rows are positions in `user_id_U` and `item_id_I`.
+Shape letters: N triples of user, item and moment (rows of the population, days after the start of the log), Q queries,
+I items, K leaf categories.
 """
 
-import json
-from dataclasses import dataclass, fields
-from pathlib import Path
-
 import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from numpy.typing import ArrayLike
 
-from lowerfunnel.config import load_settings
-from lowerfunnel.errors import RunError
-from lowerfunnel.world.population import Floats, Ints, Population
-from lowerfunnel.world.settings import WorldConfig
+from lowerfunnel.world.categories import Float32s
+from lowerfunnel.world.intent import Missions
+from lowerfunnel.world.journeys import TWO_PIECES
+from lowerfunnel.world.organic import OrganicConfig, organic_looks
+from lowerfunnel.world.policy import Floats, Ints
+from lowerfunnel.world.population import Population
+from lowerfunnel.world.response import Response, sigmoid
+from lowerfunnel.world.traffic import on_surface
 
-TRUTH_FILE = "truth.safetensors"
-WORLD_FILE = "world.json"
-PRICE_WEIGHT = 1.0
-CHECKOUT_TASTE_SHARE = 0.5
+_BLOCK = 256
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class WorldTruth:
-    """The hidden state of a world, and the probabilities that follow from it."""
+    """The probabilities of one world. Rows broadcast against each other; a bot's are those of a person."""
 
-    config: WorldConfig
-    user_id_U: Ints
-    user_latent_UD: Floats
-    user_log_price_U: Floats
-    item_id_I: Ints
-    item_latent_ID: Floats
-    item_log_price_I: Floats
-    item_appeal_I: Floats
-    item_shop_logit_I: Floats
-    """What the item's advertiser adds to the logit of a purchase."""
+    def __init__(
+        self, population: Population, response: Response, organic: OrganicConfig, *, organic_share: float
+    ) -> None:
+        self._population = population
+        self._response = response
+        self._organic = organic
+        self._organic_share = organic_share
 
-    @classmethod
-    def of(cls, config: WorldConfig, people: Population) -> "WorldTruth":
-        """Take the truth out of a population."""
-        return cls(
-            config=config,
-            user_id_U=people.user_id_U,
-            user_latent_UD=people.user_latent_UD,
-            user_log_price_U=people.user_log_price_U,
-            item_id_I=people.item_id_I,
-            item_latent_ID=people.item_latent_ID,
-            item_log_price_I=people.item_log_price_I,
-            item_appeal_I=people.item_appeal_I,
-            item_shop_logit_I=people.advertiser_logit_A[people.item_advertiser_I],
+    def affinity(
+        self,
+        user: ArrayLike,
+        item: ArrayLike,
+        day: ArrayLike,
+        *,
+        context_item: ArrayLike | None = None,
+        query: ArrayLike | None = None,
+    ) -> Float32s:
+        """Return the match of taste, a cosine, of what a user wants at a moment (and beside an item, or in a search)."""
+        intents = self._population.intents
+        user, item, day = np.broadcast_arrays(user, item, np.asarray(day, np.float64))
+        none = np.full(user.shape, -1, np.int64)
+        latent = on_surface(
+            self._population,
+            intents.latent(user, day, intents.missions(user, day)),
+            context_R=none if context_item is None else np.broadcast_to(context_item, user.shape),
+            query_R=none if query is None else np.broadcast_to(query, user.shape),
         )
+        return self._response.affinity(latent, item)
 
-    def affinity(self, user_N: Ints, item_N: Ints) -> Floats:
-        """Return the match of taste of each pair, a cosine: 1 is perfect. Rows broadcast against each other."""
-        user, item = np.broadcast_arrays(user_N, item_N)
-        cosine: Floats = np.einsum("...d,...d->...", self.user_latent_UD[user], self.item_latent_ID[item])
-        return cosine
+    def click_probability(
+        self,
+        user: ArrayLike,
+        item: ArrayLike,
+        surface: ArrayLike,
+        day: ArrayLike,
+        *,
+        position: ArrayLike = 1,
+        context_item: ArrayLike | None = None,
+        query: ArrayLike | None = None,
+    ) -> Floats:
+        """Return the chance that an ad is clicked when it is shown, by accident or on purpose.
 
-    def cart_probability(self, user_N: Ints, item_N: Ints) -> Floats:
-        """Return the chance that a product view leads to a cart."""
-        return sigmoid(self.config.cart_logit + self._pull(user_N, item_N, taste_share=1.0))
-
-    def checkout_probability(self, user_N: Ints, item_N: Ints) -> Floats:
-        """Return the chance that a cart is bought, some day."""
-        return sigmoid(self.config.checkout_logit + self._pull(user_N, item_N, taste_share=CHECKOUT_TASTE_SHARE))
-
-    def conversion_propensity(self, user_N: Ints, item_N: Ints) -> Floats:
-        """Return the chance that a product view ends in a purchase, some day."""
-        return self.cart_probability(user_N, item_N) * self.checkout_probability(user_N, item_N)
-
-    def demand(self, user_N: Ints, item_N: Ints) -> Floats:
-        """Return how often, up to a factor per user, a user buys an item: it is seen, it pleases, it is bought.
-
-        That is the order in which a perfect retriever lists the items, if users keep meeting items as in this log.
+        Args:
+            user: Rows of users [N].
+            item: Rows of items [N].
+            surface: Positions in `SURFACES` [N].
+            day: Days after the start of the log [N].
+            position: From 1.
+            context_item: Row of the item on screen, -1 without one.
+            query: Leaf category that is searched for, -1 without a search.
         """
-        pleases = np.exp(self.config.taste_weight * self.affinity(user_N, item_N))
-        return self.item_appeal_I[item_N] * pleases * self.conversion_propensity(user_N, item_N)
+        meant = self._meant(user, item, surface, day, position=position, context_item=context_item, query=query)
+        return np.asarray(meant + self._response.config.accidental_click_rate, np.float64)
 
-    def _pull(self, user_N: Ints, item_N: Ints, *, taste_share: float) -> Floats:
-        too_dear_N = (self.item_log_price_I[item_N] - self.user_log_price_U[user_N]) ** 2
-        taste_N = self.config.taste_weight * taste_share * self.affinity(user_N, item_N)
-        return taste_N - PRICE_WEIGHT * too_dear_N + self.item_shop_logit_I[item_N]
+    def conversion_probability(
+        self, user: ArrayLike, item: ArrayLike, day: ArrayLike, **where: ArrayLike | None
+    ) -> Floats:
+        """Return the chance of a purchase, some day, after a click on purpose; arguments as in `affinity`."""
+        affinity = self.affinity(user, item, day, **where)
+        stays = 1.0 - self._response.bounce(affinity, np.broadcast_to(item, affinity.shape))
+        return np.asarray(stays * self._bought(user, item, day, affinity), np.float64)
 
-    def save(self, folder: Path) -> None:
-        """Write the arrays as safetensors; the settings stand in the world's JSON file."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "config"}
-        (folder / TRUTH_FILE).write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+    def view_through_probability(
+        self, user: ArrayLike, item: ArrayLike, day: ArrayLike, *, position: ArrayLike = 1, **where: ArrayLike | None
+    ) -> Floats:
+        """Return the chance of a purchase after an ad that is seen and not clicked (given that it is not clicked)."""
+        affinity = self.affinity(user, item, day, **where)
+        looks = (
+            self._response.look(np.broadcast_to(position, affinity.shape)) * self._response.config.view_through_share
+        )
+        return np.asarray(looks * self._bought(user, item, day, affinity), np.float64)
 
-    @classmethod
-    def load(cls, folder: Path) -> "WorldTruth":
-        """Read the truth of the world that `generate_world` wrote to a folder.
+    def expected_value(
+        self,
+        user: ArrayLike,
+        item: ArrayLike,
+        surface: ArrayLike,
+        day: ArrayLike,
+        *,
+        position: ArrayLike = 1,
+        context_item: ArrayLike | None = None,
+        query: ArrayLike | None = None,
+    ) -> Floats:
+        """Return the expected order value, USD, that an impression brings and the advertiser keeps."""
+        where = {"context_item": context_item, "query": query}
+        meant = self._meant(user, item, surface, day, position=position, **where)
+        clicked = meant + self._response.config.accidental_click_rate
+        buys = meant * self.conversion_probability(user, item, day, **where)
+        buys = buys + (1.0 - clicked) * self.view_through_probability(user, item, day, position=position, **where)
+        item = np.broadcast_to(item, buys.shape)
+        kept = 1.0 - self._response.give_back(item)
+        return np.asarray(buys * self._population.items.price_I[item] * (1.0 + TWO_PIECES) * kept, np.float64)
 
-        Raises:
-            RunError: If the folder holds no world or a damaged one.
+    def organic_rate(self, user_Q: Ints, day_Q: Floats) -> Floats:
+        """Return how many purchases a day of every item a user starts without an ad, at a moment [Q, I].
+
+        Of an ordinary day outside a sale's surge of visits; the end of a mission is not in it (see `demand_QI`).
         """
-        try:
-            settings = json.loads((folder / WORLD_FILE).read_text(encoding="utf-8"))["settings"]
-            arrays = load_file(folder / TRUTH_FILE)
-            return cls(config=load_settings(WorldConfig, settings, source=str(folder / WORLD_FILE)), **arrays)
-        except FileNotFoundError as error:
-            raise RunError(f"{folder} holds no synthetic world: {error.filename} is missing; generate one") from error
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"the synthetic world in {folder} is damaged ({error}); delete and generate it") from error
+        parts = [
+            self._organic_rate(user_Q[start : start + _BLOCK], day_Q[start : start + _BLOCK])
+            for start in range(0, len(user_Q), _BLOCK)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self._population.items)))
 
+    def demand_QI(self, user_Q: Ints, from_day_Q: Floats, days: int) -> Floats:
+        """Return how many purchases without an ad of every item a user starts in the days after a moment [Q, I].
 
-def sigmoid(logit: NDArray[np.float64]) -> Floats:
-    """Return 1 / (1 + exp(-logit)), without overflow."""
-    return 0.5 * (1.0 + np.tanh(0.5 * logit))
+        That is the order in which a perfect retriever lists the items: it knows tastes, missions and their ends, and
+        only the draws are hidden from it. What ads add on top depends on the policy and is left out.
+
+        Args:
+            user_Q: Rows of users.
+            from_day_Q: Days after the start of the log.
+            days: Length of the window.
+        """
+        items = self._population.items
+        demand_QI = np.zeros((len(user_Q), len(items)))
+        for day in range(days):
+            demand_QI += self.organic_rate(user_Q, from_day_Q + day + 0.5)
+            self._add_mission_ends(demand_QI, user_Q, from_day_Q + day)
+        return demand_QI
+
+    def _meant(
+        self,
+        user: ArrayLike,
+        item: ArrayLike,
+        surface: ArrayLike,
+        day: ArrayLike,
+        *,
+        position: ArrayLike,
+        context_item: ArrayLike | None,
+        query: ArrayLike | None,
+    ) -> Float32s:
+        affinity = self.affinity(user, item, day, context_item=context_item, query=query)
+        item, surface = np.broadcast_to(item, affinity.shape), np.broadcast_to(surface, affinity.shape)
+        look = self._response.look(np.broadcast_to(position, affinity.shape))
+        return look * sigmoid(self._response.click_logit(affinity, item, surface.astype(np.int8)))
+
+    def _bought(self, user: ArrayLike, item: ArrayLike, day: ArrayLike, affinity: Float32s) -> Float32s:
+        """Return the chance that a look at the product ends in a purchase."""
+        user, item = np.broadcast_to(user, affinity.shape), np.broadcast_to(item, affinity.shape)
+        day = np.broadcast_to(np.asarray(day, np.float64), affinity.shape)
+        missions = self._population.intents.missions(user, day)
+        cart = self._response.cart(affinity, user, item, missions=missions, day_N=day)
+        return cart * self._response.checkout(affinity, user, item)
+
+    def _organic_rate(self, user_Q: Ints, day_Q: Floats) -> Floats:
+        items = self._population.items
+        looks_QK, missions = organic_looks(
+            self._organic, self._population, user_N=user_Q, day_N=day_Q, visits_share=self._organic_share
+        )
+        share_QI, affinity_QI = self._choice(user_Q, day_Q, missions)
+        pair_user, pair_item = np.repeat(user_Q, len(items)), np.tile(np.arange(len(items)), len(user_Q))
+        bought_N = self._bought(pair_user, pair_item, np.repeat(day_Q, len(items)), affinity_QI.ravel())
+        return looks_QK[:, items.category_I] * share_QI * bought_N.reshape(share_QI.shape)
+
+    def _choice(self, user_Q: Ints, day_Q: Floats, missions: Missions) -> tuple[Floats, Float32s]:
+        """Return each item's share of the looks within its category, and the affinities [Q, I]."""
+        items = self._population.items
+        latent_QD = self._population.intents.latent(user_Q, day_Q, missions)
+        affinity_QI = latent_QD @ items.latent_ID.T
+        weight_QI = items.appeal_I * np.exp(self._organic.choice_weight * (affinity_QI.astype(np.float64) - 1.0))
+        # The day's shelf holds what is on sale when the day begins.
+        weight_QI *= (items.born_day_I <= np.floor(day_Q)[:, None]) & (np.floor(day_Q)[:, None] < items.dies_day_I)
+        of_category_IK = np.zeros((len(items), len(self._population.categories)))
+        of_category_IK[np.arange(len(items)), items.category_I] = 1.0
+        total_QK = weight_QI @ of_category_IK
+        share_QI = weight_QI / np.maximum(total_QK[:, items.category_I], np.finfo(np.float64).tiny)
+        return share_QI, affinity_QI
+
+    def _add_mission_ends(self, demand_QI: Floats, user_Q: Ints, day_Q: Floats) -> None:
+        """Add the purchases at the ends of missions in the day after each moment."""
+        items, intents = self._population.items, self._population.intents
+        for offset in (0, 1):
+            # A mission's end is looked up by whole days; the window of a moment within a day touches two of them.
+            whole_Q = np.floor(day_Q).astype(np.int64) + offset
+            for day in np.unique(whole_Q):
+                rows_Q = np.flatnonzero(whole_Q == day)
+                user_M, inverse = np.unique(user_Q[rows_Q], return_inverse=True)
+                ends = intents.ends(user_M, int(day))
+                if not len(ends.user_M):
+                    continue
+                share_MI, _ = self._choice(ends.user_M, ends.day_M, intents.missions(ends.user_M, ends.day_M))
+                share_MI *= items.category_I == ends.category_M[:, None]
+                row_of_user = np.searchsorted(user_M, ends.user_M)
+                for m, user_row in enumerate(row_of_user):
+                    asked_Q = rows_Q[inverse == user_row]
+                    inside_Q = asked_Q[(day_Q[asked_Q] <= ends.day_M[m]) & (ends.day_M[m] < day_Q[asked_Q] + 1)]
+                    demand_QI[inside_Q] += share_MI[m]

@@ -32,6 +32,7 @@ ACTION_NAMES = {
     "checkout": "Purchase",
     "signup": "Sign-up",
     "lead": "Lead",
+    "return": "Return",
 }
 """Shown names of the canonical actions, in funnel order."""
 
