@@ -1,5 +1,6 @@
 """Write a world to a folder, day by day, by one process or several; and open it again."""
 
+import datetime
 import json
 import multiprocessing
 from collections import Counter
@@ -27,10 +28,8 @@ DAY_FILE = "day-{:03d}.parquet"
 BYTES_PER_USER = 700
 """Measured, with all of a user's arrays and what is drawn on the way."""
 BYTES_PER_ITEM = 2_500
-BYTES_PER_IMPRESSION = 600
+BYTES_PER_IMPRESSION = 400
 """Measured, of one day's impressions while they become a table."""
-_BUSY_DAY = 3.0
-"""Impressions of the busiest day, relative to the mean: a weekend in a sale, after some growth."""
 
 
 def make_world(
@@ -86,10 +85,14 @@ def load_world(folder: Path) -> World:
 
 
 def memory_needed(config: WorldConfig, workers: int) -> int:
-    """Return about how many bytes making a world takes at its busiest."""
+    """Return about how many bytes making a world takes on its busiest day."""
     traffic = config.traffic
+    factors = [
+        config.season.visits_factor(day, weekday=(config.start + datetime.timedelta(days=day)).weekday())
+        for day in range(config.days)
+    ]
     impressions = config.n_users * config.users.visits_per_day * traffic.platform_share
-    impressions *= traffic.requests_per_visit * traffic.slots * _BUSY_DAY
+    impressions *= traffic.requests_per_visit * traffic.slots * max(factors)
     each = config.n_users * BYTES_PER_USER + config.n_items * BYTES_PER_ITEM + impressions * BYTES_PER_IMPRESSION
     return int(each * max(workers, 1))
 
