@@ -18,17 +18,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "losses": set(),
     "metrics": set(),
     "index": set(),
+    "page": set(),
     "events": set(),
     "labels": {"events"},
     "features": {"events"},
-    "world": {"events"},
+    "world": {"events", "metrics", "page"},
     "training": {"nn", "losses"},
     "retrieval": {"labels", "features", "training", "nn", "losses", "metrics"},
     "evaluation": {"retrieval", "index", "metrics"},
-    "pipeline": {"evaluation", "world"},
+    "pipeline": {"evaluation", "world", "page"},
     "lab": {"pipeline"},
     "serving": {"retrieval", "index", "features"},
-    "cli": {"lab", "pipeline", "serving", "world"},
+    "cli": {"lab", "pipeline", "serving", "world", "page"},
 }
 LEAVES = {"nn", "losses", "metrics"}
 GROUND = {"errors", "files", "config"}

@@ -16,6 +16,7 @@ import rich.console
 import typer
 
 from lowerfunnel import __version__
+from lowerfunnel.cli import world
 from lowerfunnel.errors import ConfigError, LowerfunnelError
 
 app = typer.Typer(
@@ -26,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+app.add_typer(world.app)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/demo.toml.")]
 RunPath = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")]
@@ -182,19 +185,6 @@ def check(recipe: RecipePath, data: DataPath = None, overrides: Overrides = None
         import_log(loaded, data, Path(scratch))
         quality = read_quality(Path(scratch) / "store")
     render_quality(quality, rich.console.Console())
-
-
-@app.command()
-def world(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write the log into.")],
-    overrides: Overrides = None,
-) -> None:
-    """Generate a synthetic ad log with known truth; `--set n_users=500` and the like change it."""
-    from lowerfunnel.config import apply_overrides, load_settings
-    from lowerfunnel.world import WorldConfig, make_world
-
-    make_world(load_settings(WorldConfig, apply_overrides({}, overrides or []), source="--set"), out)
-    rich.console.Console().out(str(out.resolve()), highlight=False)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Objects from settings: what the steps of a run are made of."""
 
 import importlib.util
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,14 @@ from lowerfunnel.events.schema import ACTION_CODE, ACTIONS
 from lowerfunnel.index.contract import Index
 from lowerfunnel.index.exact import ExactIndex
 from lowerfunnel.labels.settings import LabelConfig
+from lowerfunnel.pipeline.oracle import OracleRetriever
 from lowerfunnel.pipeline.recipe import Recipe
 from lowerfunnel.retrieval.artefact import table_sizes
 from lowerfunnel.retrieval.corpus import Corpus, HeldOut
 from lowerfunnel.retrieval.encoder import Encoder
 from lowerfunnel.retrieval.two_tower import TwoTower
 from lowerfunnel.training.settings import TrainingConfig
+from lowerfunnel.world import World
 
 TASKS = ("conversion", "engagement")
 
@@ -116,6 +119,14 @@ def floors_of(recipe: Recipe, corpus: Corpus) -> dict[str, Retriever]:
             encoder = encoder_of(corpus, new_model(recipe, corpus))
             floors[name] = tower_retriever(corpus, encoder, ExactIndex(encoder.items()))
     return floors
+
+
+def oracle_of(recipe: Recipe, corpus: Corpus) -> dict[str, Retriever]:
+    """Return the oracle of the recipe's synthetic world by its name; nothing where there is none to ask."""
+    split = recipe.labels.split
+    if recipe.world is None or not recipe.evaluation.oracle or split.strategy != "temporal":
+        return {}
+    return {"oracle": OracleRetriever(World(recipe.world), corpus.users, corpus.items, days=math.ceil(split.test_days))}
 
 
 def action_weights(config: LabelConfig) -> npt.NDArray[np.float64]:

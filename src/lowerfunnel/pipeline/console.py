@@ -5,7 +5,7 @@ On a terminal bars show rate and time left; elsewhere (a log, a pipe) only whole
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import rich.console
 import rich.padding
@@ -73,14 +73,18 @@ class Console:
         finally:
             self._spinner = None
 
-    @contextmanager
-    def recommending(self) -> Iterator[Callable[[int, int], None]]:
+    def recommending(self) -> AbstractContextManager[Callable[[int, int], None]]:
         """Show for how many users candidates have been found."""
-        with self._bar("users") as bar:
+        return self.counting("users", "recommending")
+
+    @contextmanager
+    def counting(self, unit: str, doing: str) -> Iterator[Callable[[int, int], None]]:
+        """Show how many of something are done."""
+        with self._bar(unit) as bar:
             row: list[TaskID] = []
 
             def advance(done: int, of: int) -> None:
-                row.extend([] if row else [bar.add_task("recommending", total=of, rate="")])
+                row.extend([] if row else [bar.add_task(doing, total=of, rate="")])
                 bar.update(row[0], completed=done)
 
             yield advance

@@ -229,7 +229,7 @@ class Run:
             )
         encoder = self._encoder()
         ours = assemble.tower_retriever(corpus, encoder, index)
-        retrievers = {"lowerfunnel": ours, **assemble.floors_of(recipe, corpus)}
+        retrievers = {"lowerfunnel": ours, **assemble.floors_of(recipe, corpus), **assemble.oracle_of(recipe, corpus)}
         advertiser_I = corpus.item_features.advertiser_I - 1
         rows: list[MetricRow] = []
         comparisons: list[dict[str, object]] = []
@@ -239,6 +239,9 @@ class Run:
             queries = assemble.queries_of(recipe, corpus, held_out, self.surfaces, task=task)
             if queries is None:
                 continue
+            if task != "conversion":
+                # Its truth is of purchases; who is clicked on also depends on what is shown.
+                retrievers.pop("oracle", None)
             with self.console.evaluating(task, len(retrievers) * queries.queries) as advance:
                 result = evaluate(
                     retrievers,

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from report_samples import comparison, row
 
+from lowerfunnel.page.formats import MINUS
 from lowerfunnel.pipeline.report.data import Comparison, MetricRow, ReportData
-from lowerfunnel.pipeline.report.formats import MINUS
 from lowerfunnel.pipeline.report.headline import Headline, headline
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from report_samples import HOSTILE, MARKUP, bare, hostile, metric_rows, sample
 
+from lowerfunnel.page import embedded_json
 from lowerfunnel.pipeline.report import ReportData, render_report
 from lowerfunnel.pipeline.report.charts import spread
-from lowerfunnel.pipeline.report.render import embedded_json
 
 REPORTS: dict[str, Callable[[], ReportData]] = {
     "sample": sample,

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from lowerfunnel.page.formats import count, finite
 from lowerfunnel.pipeline.report.data import Example, ItemFields
-from lowerfunnel.pipeline.report.formats import count, finite
 from lowerfunnel.pipeline.report.palette import action_colour, action_name
 
 SHOWN_EVENTS = 10

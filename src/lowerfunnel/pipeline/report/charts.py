@@ -10,30 +10,16 @@ from typing import Any
 
 import altair as alt
 
+from lowerfunnel.page.charts import Record, Spec, finish, inline
 from lowerfunnel.pipeline.report.data import OUR_MODEL, ScoreDistribution
 from lowerfunnel.pipeline.report.formats import SHARES, model_name
 from lowerfunnel.pipeline.report.palette import DASHES, SHAPES, model_colour
-
-Spec = dict[str, Any]
-Record = Mapping[str, Any]
 
 CURVE_HEIGHT = 360
 _LABEL_GAP = 15
 """Pixels that two labels at the ends of lines keep between them."""
 
 _IS_SHARE = f"indexof({sorted(SHARES)}, family) >= 0"
-
-
-def finish(chart: alt.TopLevelMixin) -> Spec:
-    """Turn a chart into plain data without Altair's own theme."""
-    spec: Spec = chart.to_dict()
-    spec.pop("config", None)
-    return spec
-
-
-def inline(records: Sequence[Record]) -> alt.InlineData:
-    """Hold records in the spec itself."""
-    return alt.InlineData(values=[dict(record) for record in records])
 
 
 def model_scale(models: Sequence[str], values: Mapping[str, Any] | None = None) -> alt.Scale:

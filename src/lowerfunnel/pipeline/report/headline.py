@@ -4,21 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from lowerfunnel.page.formats import count, finite, interval, percent, points, signed_interval
 from lowerfunnel.pipeline.report.data import OUR_MODEL, Comparison, MetricRow, ReportData
-from lowerfunnel.pipeline.report.formats import (
-    count,
-    finite,
-    interval,
-    metric_name,
-    metric_value,
-    model_name,
-    model_order,
-    parse_metric,
-    points,
-    signed_interval,
-)
+from lowerfunnel.pipeline.report.formats import metric_name, metric_value, model_name, model_order, parse_metric
 
-Outcome = Literal["ahead", "level", "behind"]
+Outcome = Literal["ahead", "level", "behind", "ceiling"]
+
+CEILING = "oracle"
+"""The model that no other can beat but by luck: it is no floor, and is told of apart."""
 
 PREFERRED = ("micro_recall@100", "recall@100", "hr@100", "recall@20", "recall@10", "hr@10", "ndcg@10")
 """What leads the page where no paired comparison names a metric."""
@@ -31,7 +24,7 @@ class Verdict:
     floor: str
     """The floor's model name, as in the rows."""
     outcome: Outcome
-    """Of lowerfunnel: ahead, level (zero lies within the interval) or behind."""
+    """Of lowerfunnel: ahead, level (zero lies within the interval) or behind; against the oracle it is the ceiling."""
     sentence: str
     """The same in plain words."""
     detail: str
@@ -59,6 +52,7 @@ class Headline:
     high: float | None
     n: int | None
     verdicts: tuple[Verdict, ...]
+    """On every floor, and on the oracle last where there is one."""
 
 
 def leading_task(rows: Iterable[MetricRow]) -> str | None:
@@ -99,6 +93,7 @@ def headline(data: ReportData) -> Headline | None:
         and finite(row["value"]) is not None
     }
     own = rows.pop(OUR_MODEL)
+    best = rows.pop(CEILING, None)
     value = _value(own)
     paired = {
         c["floor"]: c
@@ -106,6 +101,7 @@ def headline(data: ReportData) -> Headline | None:
         if c["metric"] == metric and c.get("task", task) == task and c.get("slice", "all") == "all"
     }
     verdicts = tuple(_verdict(own, rows[name], paired.get(name)) for name in sorted(rows, key=model_order))
+    ceiling = None if best is None else _ceiling(own, best)
     rival = rows.get("popularity")
     items = data.facts.get("items")
     return Headline(
@@ -113,12 +109,12 @@ def headline(data: ReportData) -> Headline | None:
         task=task,
         sentence=_sentence(metric, value, None if rival is None else _value(rival), data.noun, items),
         intervals=_intervals(own, rival),
-        summary=_summary(verdicts),
+        summary=_summary(verdicts) + ("" if ceiling is None else f" {ceiling.sentence}"),
         value=value,
         low=finite(own["ci_low"]),
         high=finite(own["ci_high"]),
         n=own["n"],
-        verdicts=verdicts,
+        verdicts=verdicts if ceiling is None else (*verdicts, ceiling),
     )
 
 
@@ -189,6 +185,19 @@ def _verdict(own: MetricRow, floor: MetricRow, paired: Comparison | None) -> Ver
         sentence = f"{name} is still ahead {detail}."
     return Verdict(
         floor=floor["model"], outcome=outcome, sentence=sentence, detail=detail, value=theirs, low=low, high=high
+    )
+
+
+def _ceiling(own: MetricRow, best: MetricRow) -> Verdict:
+    reached = percent(_value(own) / _value(best)) if _value(best) > 0 else "0%"
+    return Verdict(
+        floor=best["model"],
+        outcome="ceiling",
+        sentence=f"It reaches {reached} of the oracle, which knows the truth of this synthetic world.",
+        detail=f"of which lowerfunnel reaches {reached}",
+        value=_value(best),
+        low=finite(best["ci_low"]),
+        high=finite(best["ci_high"]),
     )
 
 

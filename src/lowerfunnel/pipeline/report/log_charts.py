@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from lowerfunnel.pipeline.report.charts import Record, Spec, finish, inline
+from lowerfunnel.page.charts import Record, Spec, finish, inline
+from lowerfunnel.page.formats import hours
 from lowerfunnel.pipeline.report.data import Day, Delay
-from lowerfunnel.pipeline.report.formats import hours
 from lowerfunnel.pipeline.report.palette import ACTION_NAMES, action_colour, action_name
 
 _DELAY_LABEL = (

@@ -5,23 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lowerfunnel.page import Spec
+from lowerfunnel.page.formats import compact, count, duration, finite, hours, interval, percent
 from lowerfunnel.pipeline.report import charts, log_charts, results
 from lowerfunnel.pipeline.report.cards import Card, cards
 from lowerfunnel.pipeline.report.data import OUR_MODEL, Quality, ReportData
-from lowerfunnel.pipeline.report.formats import (
-    compact,
-    count,
-    duration,
-    finite,
-    hours,
-    interval,
-    metric_name,
-    metric_value,
-    model_name,
-    parse_metric,
-    percent,
-    slice_order,
-)
+from lowerfunnel.pipeline.report.formats import metric_name, metric_value, model_name, parse_metric, slice_order
 from lowerfunnel.pipeline.report.headline import Headline, Outcome, headline
 from lowerfunnel.pipeline.report.palette import ACTION_NAMES, action_colour, action_name
 
@@ -99,7 +88,7 @@ class Page:
     standings: list[Standing] = field(default_factory=list)
     facts: list[tuple[str, str, str]] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
-    specs: dict[str, charts.Spec] = field(default_factory=dict)
+    specs: dict[str, Spec] = field(default_factory=dict)
     curves: results.Chart | None = None
     slices: results.Chart | None = None
     slice_names: list[str] = field(default_factory=list)
@@ -178,7 +167,7 @@ def _standings(lead: Headline) -> list[Standing]:
     ]
 
 
-def _training(data: ReportData, lead: Headline | None, specs: dict[str, charts.Spec]) -> list[Titled]:
+def _training(data: ReportData, lead: Headline | None, specs: dict[str, Spec]) -> list[Titled]:
     """Draw the loss, one validation metric and the learning rate, each where there is any."""
     by_epoch = all(finite(point.get("epoch")) is not None for point in data.training)
     x_title = "epoch" if by_epoch else "step"
@@ -208,7 +197,7 @@ def _training(data: ReportData, lead: Headline | None, specs: dict[str, charts.S
     return shown
 
 
-def _log(quality: Quality, specs: dict[str, charts.Spec]) -> Log:
+def _log(quality: Quality, specs: dict[str, Spec]) -> Log:
     counts = {action: number for action, number in quality.get("actions", {}).items() if number > 0}
     known = [action for action in ACTION_NAMES if action in counts]
     longest = max(counts.values(), default=1)

@@ -1,10 +1,4 @@
-"""How models and actions look, and what all charts share.
-
-Colours are CSS variables of `page.css`, so that one chart serves light, dark and print: Vega's SVG renderer sets them
-as CSS properties and never needs to know their value.
-"""
-
-from typing import Any
+"""How models and actions look. Colours are CSS variables, see `lowerfunnel.page.charts`."""
 
 from lowerfunnel.pipeline.report.formats import MODEL_NAMES
 
@@ -15,6 +9,7 @@ DASHES: dict[str, list[int]] = {
     "itemknn": [1, 0],
     "als": [1, 0],
     "own_history": [5, 2, 1, 2],
+    "oracle": [10, 3, 2, 3],
 }
 SHAPES = {
     "lowerfunnel": "circle",
@@ -23,6 +18,7 @@ SHAPES = {
     "itemknn": "triangle-up",
     "als": "diamond",
     "own_history": "triangle-down",
+    "oracle": "stroke",
 }
 
 ACTION_NAMES = {
@@ -54,29 +50,3 @@ def action_name(action: str) -> str:
 def action_colour(action: str) -> str:
     """Return the CSS colour of an action; actions that are not known share one."""
     return f"var(--a-{action})" if action in ACTION_NAMES else "var(--m-other)"
-
-
-_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-
-CHART_CONFIG: dict[str, Any] = {
-    "background": "transparent",
-    "font": _FONT,
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": "var(--muted)",
-        "titleColor": "var(--muted)",
-        "gridColor": "var(--grid)",
-        "domainColor": "var(--rule)",
-        "tickColor": "var(--rule)",
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "labelFont": _FONT,
-        "titleFont": _FONT,
-        "titlePadding": 10,
-        "labelPadding": 6,
-    },
-    "axisY": {"domain": False, "ticks": False},
-    "axisX": {"grid": False},
-    "text": {"font": _FONT, "fontSize": 12},
-}

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lowerfunnel.page import Record, Spec
+from lowerfunnel.page.formats import count, finite, interval
 from lowerfunnel.pipeline.report import charts
 from lowerfunnel.pipeline.report.data import OUR_MODEL, MetricRow
 from lowerfunnel.pipeline.report.formats import (
     FAMILY_MEANINGS,
     FAMILY_NAMES,
-    count,
-    finite,
-    interval,
     metric_name,
     metric_value,
     model_name,
@@ -51,7 +50,7 @@ class Control:
 class Chart:
     """A chart with its buttons."""
 
-    spec: charts.Spec
+    spec: Spec
     controls: tuple[Control, ...]
 
 
@@ -103,8 +102,8 @@ def curves(rows: Sequence[MetricRow], lead: Headline) -> Chart | None:
     if not any(len({point["k"] for point in series}) > 1 for series in points.values()):
         return None
     models = models_of(rows)
-    ends: list[charts.Record] = []
-    tips: list[charts.Record] = []
+    ends: list[Record] = []
+    tips: list[Record] = []
     for (task, family, name), series in points.items():
         ends += charts.line_ends(series)
         by_k: dict[int, dict[str, str]] = defaultdict(dict)
