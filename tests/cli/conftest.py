@@ -76,6 +76,7 @@ weights = { checkout = 1.0, view = 0.2 }
 strategy = "given"
 [retrieval.tower]
 width = 8
+popularity = true
 history_length = 8
 [training]
 epochs = 2
