@@ -78,13 +78,6 @@ UNMATCHED: tuple[tuple[str, str], ...] = (
         ),
     ),
     (
-        "Weekends",
-        (
-            "RetailRocket is busier on weekdays. Platforms differ in this (season.weekend_lift), and the other sets have no "
-            "whole weeks."
-        ),
-    ),
-    (
         "Position bias",
         (
             "Open Bandit shows three places side by side and has some hundred clicks here, too few to measure a decay. The "
@@ -119,7 +112,8 @@ class Comparison:
     """Value by set."""
     factor: float
     matched: bool
-    note: str
+    notes: dict[str, str]
+    """What to mind of each set."""
 
 
 def compare(measured: Measured) -> list[Comparison]:
@@ -146,7 +140,7 @@ def compare(measured: Measured) -> list[Comparison]:
                 real=values,
                 factor=each.factor,
                 matched=_within(simulated, list(values.values()), each.factor),
-                note="; ".join(dict.fromkeys(f"{name}: {entries[name]['note']}" for name in values)),
+                notes={name: str(entries[name]["note"]) for name in values},
             )
         )
     return rows

@@ -68,12 +68,12 @@ def render_description(description: "Description", *, title: str) -> str:
                 "simulated": shown(row.simulated, row.unit),
                 "real": real_span(row),
                 "sources": ", ".join(row.real),
-                "note": row.note,
                 "matched": row.matched,
                 "factor": f"{row.factor:g}",
             }
             for row in rows
         ],
+        sources=sorted({(source, note) for row in rows for source, note in row.notes.items()}),
         facts=[(name.replace("_", " "), compact(count)) for name, count in measured.actions.items()],
         truth=[
             ("true purchases", compact(truth["purchases"])),
