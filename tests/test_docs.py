@@ -81,6 +81,9 @@ def parse(arguments: list[str]) -> None:
     assert isinstance(group, typer.core.TyperGroup)
     with group.make_context("lowerfunnel", list(arguments)) as context:
         name, command, rest = group.resolve_command(context, list(arguments))
+        while isinstance(command, typer.core.TyperGroup) and rest:
+            context = command.make_context(name, list(rest), parent=context)  # noqa: PLW2901 - that of the group within
+            name, command, rest = command.resolve_command(context, list(rest))
         numbers = ["7" if word == "N" else word for word in rest]
         command.make_context(name, numbers, parent=context)
 
@@ -91,12 +94,16 @@ def test_every_command_in_the_docs_is_one_that_the_program_takes():
     # A command by its name alone is a mention, not a call.
     mentioned = {arguments[0] for arguments in found if len(arguments) == 1}
     assert mentioned <= set(typer.main.get_command(app).commands)
+    of_world = {arguments[1] for arguments in found if arguments[0] == "world" and len(arguments) == 2}
+    assert of_world <= set(typer.main.get_command(app).commands["world"].commands)
     for arguments in found:
-        if len(arguments) > 1:
+        if len(arguments) > (2 if arguments[0] == "world" else 1):
             parse(arguments)
 
 
-@pytest.mark.parametrize("wrong", ["run r.toml", "run r.toml --out d --dat x", "trane r.toml", "evaluate"])
+@pytest.mark.parametrize(
+    "wrong", ["run r.toml", "run r.toml --out d --dat x", "trane r.toml", "evaluate", "world mak --out d", "world make"]
+)
 def test_a_command_that_does_not_exist_is_found(wrong):
     with pytest.raises(Exception, match=r"Missing|No such") as caught:
         parse(wrong.split())
@@ -104,9 +111,10 @@ def test_a_command_that_does_not_exist_is_found(wrong):
 
 
 def test_every_command_of_the_program_is_in_the_readme():
-    described = {arguments[0] for arguments in commands(ROOT / "README.md")}
+    described = commands(ROOT / "README.md")
     group = typer.main.get_command(app)
-    assert described == set(group.commands)
+    assert {arguments[0] for arguments in described} == set(group.commands)
+    assert {arguments[1] for arguments in described if arguments[0] == "world"} == set(group.commands["world"].commands)
 
 
 def test_every_make_target_in_the_docs_exists_and_the_readme_names_the_main_ones():
@@ -316,6 +324,15 @@ def test_the_changelog_opens_with_what_may_break_in_this_version():
 @EVERY_PAGE
 def test_a_page_names_no_place_of_one_machine(page):
     assert re.findall(r"(?<![\w.:/])/(?:home|tmp|work|root|Users)/\S*", page.read_text(encoding="utf-8")) == []
+
+
+@EVERY_PAGE
+def test_the_python_of_a_page_runs_and_gives_what_it_says(page):
+    for number, block in enumerate(blocks(page, "python")):
+        test = doctest.DocTestParser().get_doctest(block.text, {}, f"{page.name}, block {number + 1}", str(page), 0)
+        assert test.examples, "python in the docs is a doctest"
+        said = io.StringIO()
+        assert doctest.DocTestRunner(verbose=False).run(test, out=said.write).failed == 0, said.getvalue()
 
 
 PACKAGE = Path(lowerfunnel.__file__).parent

@@ -24,12 +24,18 @@ n_items = 80
 n_advertisers = 8
 n_categories = 4
 days = 20
-visits_per_user = 10
+[world.users]
+visits_per_day = 1.5
+[world.advertisers]
+daily_budget_clicks = 1e6
+[world.response]
+click_logit = -4.0
+cart_logit = -3.0
 [log]
 synthetic = true
 buckets = 2
 [[log.events]]
-files = "events.parquet"
+files = "events/day-*.parquet"
 [[log.items]]
 files = "items.parquet"
 [[log.users]]
@@ -70,6 +76,7 @@ weights = { checkout = 1.0, view = 0.2 }
 strategy = "given"
 [retrieval.tower]
 width = 8
+popularity = true
 history_length = 8
 [training]
 epochs = 2

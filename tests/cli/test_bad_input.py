@@ -229,7 +229,7 @@ def test_no_space_left_is_one_sentence_every_time(tiny, disk, refuse, tmp_path, 
         ended = refuse("run", tiny, "--out", small / "run")
         assert "no space left" in ended.err
         assert ended.err.count("\n") == 1
-    assert "no space left" in refuse("world", "--out", small / "world").err
+    assert "no space left" in refuse("world", "make", "--out", small / "world").err
 
 
 @pytest.mark.usefixtures("fast_report")
@@ -260,7 +260,7 @@ def test_a_place_that_may_not_be_written_is_one_sentence(tiny, finished, disk, r
         ["run", tiny, "--out", run],
         ["evaluate", run],
         ["report", run],
-        ["world", "--out", locked / "world", "--set", "n_users=3", "--set", "n_items=200", "--set", "days=1"],
+        ["world", "make", "--out", locked / "world", "--set", "n_users=3", "--set", "n_items=200", "--set", "days=1"],
         [*ask, locked / "o.parquet"],
     ):
         ended = refuse(*command)

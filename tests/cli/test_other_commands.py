@@ -24,18 +24,18 @@ def test_check_prints_the_quality_of_a_log_and_keeps_nothing(succeed, shop, tiny
 def test_world_writes_a_log_once(succeed, refuse, tmp_path):
     options = ["--set", "n_users=20", "--set", "n_items=30", "--set", "n_advertisers=3", "--set", "days=3"]
     out = tmp_path / "world"
-    assert succeed("world", "--out", out, *options).out == f"{out.resolve()}\n"
-    written = (out / "events.parquet").read_bytes()
+    assert succeed("world", "make", "--out", out, *options).out == f"{out.resolve()}\n"
+    written = (out / "events" / "day-000.parquet").read_bytes()
     assert pq.read_metadata(out / "users.parquet").num_rows == 20
-    succeed("world", "--out", out, *options)
-    assert (out / "events.parquet").read_bytes() == written
-    assert "already holds something else" in refuse("world", "--out", out, *options, "--set", "seed=1").err
-    assert "did you mean n_users?" in refuse("world", "--out", out, "--set", "n_user=3", settings=True).err
+    succeed("world", "make", "--out", out, *options)
+    assert (out / "events" / "day-000.parquet").read_bytes() == written
+    assert "already holds something else" in refuse("world", "make", "--out", out, *options, "--set", "seed=1").err
+    assert "did you mean n_users?" in refuse("world", "make", "--out", out, "--set", "n_user=3", settings=True).err
 
 
 def test_a_world_runs_as_a_log_of_files_too(succeed, tiny, tmp_path, fast_report):
     options = ["--set", "n_users=60", "--set", "n_items=40", "--set", "n_advertisers=3", "--set", "days=20"]
-    succeed("world", "--out", tmp_path / "log", *options)
+    succeed("world", "make", "--out", tmp_path / "log", *options)
     recipe = tmp_path / "files.toml"
     before, _, rest = tiny.read_text().partition("[world]")
     recipe.write_text(before + "[log]" + rest.partition("[log]")[2])

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 
+from lowerfunnel.cli import world
 from lowerfunnel.cli.main import app
 from lowerfunnel.pipeline.run_folder import RunFolder
 
@@ -318,9 +319,11 @@ def test_a_manifest_binds_everything(finished):
 
 def test_every_command_explains_itself(call):
     commands = {command.callback.__name__ for command in app.registered_commands}
-    assert commands == {"version", "run", "recommend", "evaluate", "report", "check", "world", "settings"}
-    for command in commands:
-        assert call(command, "--help").status == 0
+    assert commands == {"version", "run", "recommend", "evaluate", "report", "check", "settings"}
+    of_world = {command.callback.__name__ for command in world.app.registered_commands}
+    assert of_world == {"make", "experiment"}
+    for words in [*([name] for name in commands), ["world"], *(["world", name] for name in of_world)]:
+        assert call(*words, "--help").status == 0
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), RuntimeError("Query interrupted")])

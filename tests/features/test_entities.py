@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from lowerfunnel.errors import DataError
 from lowerfunnel.events.schema import item_schema, user_schema
-from lowerfunnel.features.entities import FeatureVocabularies, ItemFeatures, UserFeatures, content_width, price_scale
+from lowerfunnel.features.entities import (
+    FeatureVocabularies,
+    ItemFeatures,
+    UserFeatures,
+    content_width,
+    log_shares,
+    price_scale,
+)
 
 token_lists = st.lists(st.one_of(st.none(), st.lists(st.sampled_from(["a", "b", "c=1", None]), max_size=4)), max_size=8)
 
@@ -37,6 +44,7 @@ def features(table: pa.Table, known: pa.Table | None = None, *, width: int | Non
         vocabularies=FeatureVocabularies.of(trained, users([]), ["home"]),
         price_scale=price_scale(trained),
         content_width=content_width(trained) if width is None else width,
+        log_share_I=np.full(len(table), -1.0, np.float32),
     )
 
 
@@ -109,6 +117,24 @@ def test_chunks_and_slices_of_a_table_read_as_the_whole() -> None:
     tail = features(table.slice(2), table)
     np.testing.assert_array_equal(tail.content_IC, whole.content_IC[2:])
     np.testing.assert_array_equal(tail.attribute_T, whole.attribute_T[1:])
+
+
+def test_shares_are_weighted_counts_with_one_mean_example_added_for_each_item() -> None:
+    item_X, weight_X = np.array([0, 0, 2], np.int32), np.array([1.0, 1.0, 4.0], np.float32)
+    # Total weights 2, 0 and 4; the mean example weighs 2.
+    assert np.exp(log_shares(item_X, weight_X, items=3)).tolist() == pytest.approx([4 / 12, 2 / 12, 6 / 12])
+    none = log_shares(np.zeros(0, np.int32), np.zeros(0, np.float32), items=4)
+    assert np.exp(none).tolist() == pytest.approx([0.25] * 4)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.floats(0.125, 8)), min_size=1), st.floats(0.5, 4))
+def test_shares_add_up_to_one_and_only_proportions_of_weights_count(
+    rows: list[tuple[int, float]], scale: float
+) -> None:
+    item_X, weight_X = np.array([item for item, _ in rows], np.int32), np.array([w for _, w in rows], np.float32)
+    found = log_shares(item_X, weight_X, items=5)
+    assert np.exp(found).sum() == pytest.approx(1.0, rel=1e-5)
+    assert log_shares(item_X, weight_X * np.float32(scale), items=5) == pytest.approx(found, abs=1e-4)
 
 
 def test_content_is_zero_where_it_is_missing() -> None:

@@ -1,5 +1,6 @@
 """Laws of the sampled softmax first, then values by hand, then extremes."""
 
+import itertools
 import math
 
 import pytest
@@ -12,7 +13,14 @@ from lowerfunnel.losses.softmax import sampled_softmax_loss, weighted_mean
 
 
 def reference(
-    query: Tensor, candidate: Tensor, log_q: Tensor, item: Tensor, user: Tensor, scale: float, correct: bool
+    query: Tensor,
+    candidate: Tensor,
+    log_q: Tensor,
+    item: Tensor,
+    user: Tensor,
+    scale: float,
+    correct: bool,
+    spared: list[set[int]],
 ) -> Tensor:
     """The formula, written out in float64 with one whole matrix."""
     rows = len(query)
@@ -24,7 +32,9 @@ def reference(
         negatives = [
             logit[i, j]
             for j in range(len(candidate))
-            if item[j] != item[i] and not (j < rows and user[j] == user[i] and user[i] >= 0)
+            if item[j] != item[i]
+            and not (j < rows and user[j] == user[i] and user[i] >= 0)
+            and int(item[j]) not in spared[i]
         ]
         out.append(torch.logsumexp(torch.stack([positive, *negatives]), 0) - positive)
     return torch.stack(out)
@@ -43,10 +53,12 @@ def batches(draw: st.DrawFn) -> dict[str, Tensor]:
     }
 
 
-@given(batches(), st.booleans(), st.integers(1, 8))
+@given(batches(), st.booleans(), st.integers(1, 8), st.data())
 def test_blocks_agree_with_the_formula_and_its_gradient(
-    batch: dict[str, Tensor], correct: bool, block_rows: int
+    batch: dict[str, Tensor], correct: bool, block_rows: int, data: st.DataObject
 ) -> None:
+    rows = len(batch["query_BD"])
+    spared = data.draw(st.lists(st.lists(st.integers(0, 5), max_size=4), min_size=rows, max_size=rows))
     leaves = [batch["query_BD"].clone().requires_grad_(), batch["candidate_CD"].clone().requires_grad_()]
     loss = sampled_softmax_loss(
         leaves[0],
@@ -56,11 +68,12 @@ def test_blocks_agree_with_the_formula_and_its_gradient(
         user_B=batch["user_B"],
         inverse_temperature=2.0,
         correct_positive=correct,
+        spared=ragged(spared),
         block_rows=block_rows,
     )
     expected_leaves = [leaf.detach().double().requires_grad_() for leaf in leaves]
     expected = reference(
-        expected_leaves[0], expected_leaves[1], batch["log_q_C"], batch["item_C"], batch["user_B"], 2.0, correct
+        *expected_leaves, batch["log_q_C"], batch["item_C"], batch["user_B"], 2.0, correct, [set(own) for own in spared]
     )
     torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=1e-5)
     upstream = torch.linspace(0.5, 1.5, len(loss))
@@ -70,6 +83,26 @@ def test_blocks_agree_with_the_formula_and_its_gradient(
         assert leaf.grad is not None
         assert expected_leaf.grad is not None
         torch.testing.assert_close(leaf.grad.double(), expected_leaf.grad, rtol=1e-3, atol=1e-5)
+
+
+def ragged(lists: list[list[int]]) -> tuple[Tensor, Tensor]:
+    offsets = [0, *itertools.accumulate(len(own) for own in lists)]
+    return torch.tensor([item for own in lists for item in own], dtype=torch.int32), torch.tensor(offsets)
+
+
+@given(batches())
+def test_sparing_nobody_anything_changes_nothing(batch: dict[str, Tensor]) -> None:
+    plain = sampled_softmax_loss(**batch, inverse_temperature=1.0)
+    spared = ragged([[]] * len(batch["query_BD"]))
+    assert torch.equal(sampled_softmax_loss(**batch, inverse_temperature=1.0, spared=spared), plain)
+
+
+def test_a_spared_item_is_no_negative_of_its_query_alone() -> None:
+    batch = _arguments([1, 2, 3], [7, 8], 2)
+    plain = sampled_softmax_loss(**batch, inverse_temperature=1.0)
+    spared = sampled_softmax_loss(**batch, inverse_temperature=1.0, spared=ragged([[2, 3], []]))
+    assert spared[0].item() == 0.0
+    assert spared[1].item() == plain[1].item()
 
 
 @given(batches(), st.floats(-50, 50))

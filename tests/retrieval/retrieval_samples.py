@@ -182,6 +182,7 @@ def plain_items(count: int, *, known: int | None = None, **features: object) -> 
         "attribute_offsets_I1": np.zeros(count + 1, np.int64),
         "attribute_T": np.zeros(0, np.int32),
         "content_IC": np.zeros((count, 0), np.float32),
+        "log_share_I": np.full(count, -np.log(count), np.float32),
         **features,
     }
     return ItemFeatures(id_I=id_I, **given)

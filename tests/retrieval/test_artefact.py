@@ -19,6 +19,7 @@ DEEP = RetrievalConfig(
     tower=TowerConfig(width=12, user_hidden=(8,), item_hidden=(8, 6)),
     objective=ObjectiveConfig(batch_size=64),
 )
+POPULAR = RetrievalConfig(tower=TowerConfig(width=12, popularity=True), objective=ObjectiveConfig(batch_size=64))
 FILES = (
     "model.json", "weights.safetensors", "users.parquet", "items.parquet", "items.safetensors", "users.safetensors",
     "trained_users.safetensors", "vocabularies/advertiser.parquet", "vocabularies/category.parquet",
@@ -32,7 +33,7 @@ def saved(tastes: Sample, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("config", [SMALL, DEEP], ids=["plain", "deep"])
+@pytest.mark.parametrize("config", [SMALL, DEEP, POPULAR], ids=["plain", "deep", "popular"])
 def test_a_saved_model_gives_the_same_vectors_bit_by_bit(
     tastes: Sample, tmp_path: Path, config: RetrievalConfig
 ) -> None:

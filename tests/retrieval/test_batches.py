@@ -244,6 +244,21 @@ def test_half_of_the_requests_hide_their_surface() -> None:
     assert np.mean(hidden) == pytest.approx(0.5, abs=0.07)
 
 
+@MANY
+@given(logs(), st.sampled_from([(), ("checkout",), ("add_to_cart", "checkout")]))
+def test_spared_is_what_the_shown_history_holds_of_the_actions(
+    log: tuple[str, list[Event]], actions: tuple[str, ...]
+) -> None:
+    source = source_of(*log, config_of(spared_actions=actions))
+    codes = {ACTION_CODE[action] for action in actions}
+    for step in range(source.steps_per_epoch):
+        batch = source.batch(0, step)
+        spared = [
+            batch.spared_item_S[start:stop].tolist() for start, stop in pairwise(batch.spared_offsets_B1.tolist())
+        ]
+        assert spared == [[item for item, code in history if code in codes] for history in histories_of(batch)]
+
+
 def test_discovery_hides_what_was_done_with_the_target_and_nothing_else() -> None:
     view, cart, buy = CODES
     log = [(0, 0, 1, view), (0, 1, 2, view), (0, 2, 1, cart), (0, 3, 1, buy)]

@@ -21,6 +21,7 @@ TOWER = {
     "item_hidden": (8,),
     "history_length": 2,
     "history_actions": ("checkout",),
+    "popularity": True,
     "init_std": 0.3,
 }
 OBJECTIVE = {
@@ -29,6 +30,7 @@ OBJECTIVE = {
     "uniform_negatives": 5,
     "correct_positive": False,
     "discovery": True,
+    "spared_actions": ("checkout",),
     "id_dropout": 0.6,
 }
 LEARNING = {"learning_rate": 0.05, "table_learning_rate": 0.02}
@@ -123,6 +125,15 @@ def test_more_weight_on_an_example_gives_it_more_say_in_the_loss(tastes: Sample)
             "batch_size must be at least 2, got 1: one example alone has no negatives",
         ),
         (ObjectiveConfig, {"uniform_negatives": -1}, "uniform_negatives must not be negative, got -1"),
+        (
+            RetrievalConfig,
+            {
+                "tower": TowerConfig(history_actions=("view",)),
+                "objective": ObjectiveConfig(spared_actions=("checkout",)),
+            },
+            r"spared_actions must be among history_actions, got \['checkout'\] beside \['view'\]",
+        ),
+        (ObjectiveConfig, {"spared_actions": ("buy",)}, r"spared_actions must name canonical actions, got \['buy'\]"),
         (ObjectiveConfig, {"id_dropout": 1.0}, r"id_dropout must lie in \[0, 1\), got 1\.0"),
     ],
 )

@@ -25,6 +25,7 @@ TOWERS = {
     "plain": TowerConfig(width=12),
     "hidden layers": TowerConfig(width=12, user_hidden=(9, 7), item_hidden=(10,)),
     "without ids": TowerConfig(width=12, user_id=False, item_id=False),
+    "popularity": TowerConfig(width=12, popularity=True),
     "without history": TowerConfig(width=12),
     "short history": TowerConfig(width=12),
 }
@@ -73,7 +74,8 @@ class Reference:
 
     def item(self, item: int) -> np.ndarray:
         x = self.mlp("item_mlp", self.item_input(item), self.config.item_hidden)
-        return x / np.linalg.norm(x)
+        share = [self.corpus.item_features.log_share_I[item]] if self.config.popularity else []
+        return np.append(x / np.linalg.norm(x), share)
 
     def user(self, user: int, t: int, surface: int) -> np.ndarray:
         corpus = self.corpus
@@ -98,7 +100,7 @@ class Reference:
             if len(tokens):
                 y += self.table("user_attribute")[tokens].mean(axis=0)
         y = self.mlp("user_mlp", y, self.config.user_hidden)
-        return y / np.linalg.norm(y)
+        return np.append(y / np.linalg.norm(y), [self.parts["popularity_weight"]] if self.config.popularity else [])
 
 
 @pytest.mark.parametrize("name", TOWERS)
@@ -117,18 +119,39 @@ def test_vectors_are_those_of_the_formula_in_float64(tastes: Sample, name: str) 
 
 
 @pytest.mark.parametrize("name", TOWERS)
-def test_every_vector_is_of_length_one(tastes: Sample, name: str) -> None:
+def test_every_vector_is_of_length_one_but_for_its_popularity(tastes: Sample, name: str) -> None:
     corpus, config = tastes.corpus, RetrievalConfig(tower=TOWERS[name])
     for model in (new_model(corpus, config), stirred(new_model(corpus, config))):
         encoder = encoder_of(corpus, model, config)
-        item_length = np.linalg.norm(encoder.items(), axis=1)
+        item_length = np.linalg.norm(encoder.items()[:, :12], axis=1)
         if not model.anything.any():
             # An item of which nothing is known has no direction until the model has learned one.
             assert item_length[tastes.item("late")] == 0.0
             item_length = np.delete(item_length, tastes.item("late"))
         np.testing.assert_allclose(item_length, 1.0, atol=1e-6)
         users = user_vectors(corpus, encoder, [-1, *range(USERS + 1)])
-        np.testing.assert_allclose(np.linalg.norm(users, axis=1), 1.0, atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(users[:, :12], axis=1), 1.0, atol=1e-6)
+        assert encoder.items().shape[1] == users.shape[1] == config.tower.vector_width == 12 + config.tower.popularity
+
+
+def test_of_two_items_that_fit_alike_the_more_popular_one_scores_higher(tastes: Sample) -> None:
+    corpus, config = tastes.corpus, RetrievalConfig(tower=TowerConfig(width=12, popularity=True))
+    alike = plain_items(2, known=0, log_share_I=np.log(np.array([0.2, 0.8], np.float32)))
+    sizes = TableSizes(
+        users=1, items=2, advertisers=0, categories=0, item_attributes=0, user_attributes=0, surfaces=0, content_width=0,
+        has_price=False,
+    )  # fmt: skip
+    model = TwoTower(config.tower, sizes, generator=torch.Generator().manual_seed(0))
+    encoder = Encoder(model, alike)
+    nobody = np.array([-1], np.int32)
+    user_BD = encoder.users(
+        nobody, np.array([0]), np.zeros(1, np.int32), timelines=corpus.known, features=plain_users(1),
+        trained_U=np.zeros(1, np.bool_),
+    )  # fmt: skip
+    score_I = (encoder.items() @ user_BD.T)[:, 0]
+    weight = model.popularity_weight
+    assert weight is not None
+    assert score_I[1] - score_I[0] == pytest.approx(weight.item() * np.log(4), rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_model_and_another_another(tastes: Sample) -> None:

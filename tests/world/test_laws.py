@@ -125,7 +125,7 @@ def test_bots_have_no_missions_buy_nothing_and_click_on_anything():
     outcomes = world.play(world.logging_policy, 0)
     of_bots = ~outcomes.is_person_N
     assert not outcomes.converted_N[of_bots].any()
-    assert outcomes.clicked_N[of_bots].mean() == pytest.approx(0.1, abs=0.02)
+    assert outcomes.clicked_N[of_bots].mean() == pytest.approx(0.05, abs=0.01)
     assert outcomes.dwell_s_N[of_bots & outcomes.clicked_N].max() < 5
     assert np.isin(world.organic(0).user_O, bots).sum() == 0
 

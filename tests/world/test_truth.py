@@ -93,6 +93,7 @@ def flat_world():
     return World(
         lively(
             days=40,
+            n_users=1500,
             users=replace(NONE_ARE_BOTS, visits_per_day=4.0, late_share=0.0),
             items=replace(TINY.items, late_share=0.0, ending_share=0.0),
             season=replace(TINY.season, weekend_lift=1.0, sale_days=0, yearly_growth=0.0),
@@ -110,12 +111,12 @@ def test_organic_purchases_come_as_often_as_demand_says_by_category_and_in_all()
     user_O = np.concatenate([each.user_O for each in bought])
     total = demand_UI.sum()
     assert total > 1500
-    # The moment in the middle stands for a day, so a ripening mission is met on average only.
-    assert len(item_O) == pytest.approx(total, rel=0.06)
+    # The moment in the middle stands for a day, and a visit of many looks brings its purchases together.
+    assert len(item_O) == pytest.approx(total, rel=0.04)
     category_I = world.population.items.category_I
     expected_K = np.bincount(category_I, demand_UI.sum(axis=0), minlength=16)
     seen_K = np.bincount(category_I[item_O], minlength=16)
-    assert (np.abs(seen_K - expected_K) <= 5 * np.sqrt(expected_K) + 0.06 * expected_K).all()
+    assert (np.abs(seen_K - expected_K) <= 8 * np.sqrt(expected_K) + 0.05 * expected_K).all()
     assert np.corrcoef(np.bincount(user_O, minlength=len(everybody)), demand_UI.sum(axis=1))[0, 1] > 0.6
     popular_I = np.bincount(item_O, minlength=world.config.n_items)
     assert np.corrcoef(popular_I, demand_UI.sum(axis=0))[0, 1] > 0.9

@@ -84,3 +84,25 @@ def experiment(
     result.write(folder)
     console.print(experiment_table(result))
     console.out(f"page: {(folder / 'experiment.html').resolve()}", highlight=False)
+
+
+@app.command()
+def describe(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a world, as world make wrote it.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where describe.html and .json go; default: the world's folder."),
+    ] = None,
+) -> None:
+    """Set the marginals of a world's log beside those of real logs."""
+    from lowerfunnel.pipeline.console import Console
+    from lowerfunnel.world.describe import describe as describe_world
+    from lowerfunnel.world.describe import description_table
+
+    console = rich.console.Console()
+    target = folder if out is None else out
+    with Console(console).waiting("Measuring the log"):
+        description = describe_world(folder)
+    description.write(target, title=folder.resolve().name)
+    console.print(description_table(description.comparisons))
+    console.out(f"page: {(target / 'describe.html').resolve()}", highlight=False)

@@ -63,6 +63,7 @@ class ItemFeatures:
         attribute_offsets_I1: Tokens of item i are ``attribute_offsets_I1[i]:attribute_offsets_I1[i + 1]``.
         attribute_T: Codes of the tokens; tokens the model does not know are left out.
         content_IC: Content vectors, zero where unknown; C is 0 for a catalogue without any.
+        log_share_I: Natural log of the item's share of the training examples by weight, as `log_shares` smooths it.
     """
 
     id_I: Int32Array
@@ -72,6 +73,7 @@ class ItemFeatures:
     attribute_offsets_I1: Int64Array
     attribute_T: Int32Array
     content_IC: Float32Array
+    log_share_I: Float32Array
 
     def __len__(self) -> int:
         return len(self.id_I)
@@ -85,6 +87,7 @@ class ItemFeatures:
         vocabularies: FeatureVocabularies,
         price_scale: tuple[float, float],
         content_width: int,
+        log_share_I: Float32Array,
     ) -> "ItemFeatures":
         """Read the features of a table of items (`lowerfunnel.events.schema.item_schema`), in its order.
 
@@ -104,6 +107,7 @@ class ItemFeatures:
             attribute_offsets_I1=offsets_I1,
             attribute_T=token_T,
             content_IC=_content(items.column("content"), content_width),
+            log_share_I=log_share_I,
         )
 
     def described(self) -> npt.NDArray[np.bool_]:
@@ -147,6 +151,17 @@ class UserFeatures:
     def load(cls, path: Path) -> "UserFeatures":
         """Read what `save` wrote."""
         return cls(**load_file(path))
+
+
+def log_shares(item_X: Int32Array, weight_X: Float32Array, *, items: int) -> Float32Array:
+    """Return the natural log of each item's share of the examples by weight, one example added for every item.
+
+    The one is of mean weight, and keeps an item without an example at a finite distance below one that has a single one.
+    """
+    total_I = np.bincount(item_X, weights=weight_X, minlength=items)
+    mean = float(weight_X.mean()) if len(weight_X) else 1.0
+    log_share_I: Float32Array = np.log((total_I + mean) / (total_I.sum() + mean * items)).astype(np.float32)
+    return log_share_I
 
 
 def price_scale(items: pa.Table) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Sampled softmax over candidates that a whole batch shares, corrected for how they were sampled.
 
-Shape letters: B queries in the batch, C candidates shared by the batch, D width of the embeddings, R rows of a block.
+Shape letters: B queries in the batch, C candidates shared by the batch, D width of the embeddings, R rows of a block,
+S items that queries are spared (ragged over B).
 The first B candidates are the queries' own positives, in order.
 """
 
@@ -20,14 +21,16 @@ def sampled_softmax_loss(
     user_B: Int[Tensor, " B"],
     inverse_temperature: float,
     correct_positive: bool = True,
+    spared: tuple[Int[Tensor, " S"], Int[Tensor, " B1"]] | None = None,
     block_rows: int = 512,
 ) -> Float[Tensor, " B"]:
     r"""Cross-entropy of each query's positive against the candidates that the batch shares.
 
     ``loss_i = -log( exp(s_ii) / (exp(s_ii) + sum_{j in N_i} exp(s_ij)) )`` with
     ``s_ij = inverse_temperature * <query_i, candidate_j> - log_q_j``. N_i leaves out every candidate that is query i's
-    own positive item, and every in-batch positive of the same user: up to a third of them are false negatives
-    otherwise. The logits are walked in blocks of rows and recomputed for the gradient, so no B x C matrix is kept.
+    own positive item, every in-batch positive of the same user (up to a third of them are false negatives otherwise) and
+    every item that the query is spared. The logits are walked in blocks of rows and recomputed for the gradient, so no
+    B x C matrix is kept.
 
     Args:
         query_BD: One embedding per query.
@@ -39,6 +42,8 @@ def sampled_softmax_loss(
         inverse_temperature: 1 / tau.
         correct_positive: Whether the positive's own logit is corrected as well. The positive is not sampled, so newer
             work leaves it uncorrected; Yi et al. correct it.
+        spared: Items that are no negatives of single queries, such as what their users have already bought: the items,
+            and where each query's start among them.
         block_rows: Rows of logits held at a time.
 
     Returns:
@@ -63,7 +68,7 @@ def sampled_softmax_loss(
             f"{candidate_CD.shape[0]} candidates"
         )
     loss_B: Tensor = _BlockedSoftmax.apply(  # type: ignore[no-untyped-call]
-        query_BD, candidate_CD, log_q_C, item_C, user_B, inverse_temperature, correct_positive, block_rows
+        query_BD, candidate_CD, log_q_C, item_C, user_B, inverse_temperature, correct_positive, spared, block_rows
     )
     return loss_B
 
@@ -81,13 +86,16 @@ class _BlockedSoftmax(torch.autograd.Function):
         user_B: Tensor,
         inverse_temperature: float,
         correct_positive: bool,
+        spared: tuple[Tensor, Tensor] | None,
         block_rows: int,
     ) -> Tensor:
         rows = query_BD.shape[0]
         positive_B = (query_BD * candidate_CD[:rows]).sum(dim=1) * inverse_temperature
         if correct_positive:
             positive_B = positive_B - log_q_C[:rows]
-        masks = (_equal_pairs(item_C[:rows], item_C), _equal_pairs(user_B, user_B, above=0))
+        masks = [_equal_pairs(item_C[:rows], item_C), _equal_pairs(user_B, user_B, above=0)]
+        if spared is not None:
+            masks.append(_ragged_pairs(spared[1], *_equal_pairs(spared[0], item_C)))
         total_B = torch.empty_like(positive_B)
         for start in range(0, rows, block_rows):
             part = slice(start, min(start + block_rows, rows))
@@ -117,7 +125,7 @@ class _BlockedSoftmax(torch.autograd.Function):
         pull_B1 = (-torch.expm1(positive_B - total_B) * scale_B)[:, None]
         grad_query_BD.sub_(pull_B1 * candidate_CD[:rows])
         grad_candidate_CD[:rows].sub_(pull_B1 * query_BD)
-        return grad_query_BD, grad_candidate_CD, None, None, None, None, None, None
+        return grad_query_BD, grad_candidate_CD, None, None, None, None, None, None, None
 
 
 _Pairs = tuple[Tensor, Tensor, Tensor]
@@ -137,12 +145,18 @@ def _equal_pairs(row_B: Tensor, column_C: Tensor, *, above: int | None = None) -
     return row_N, column_N, start_B1
 
 
+def _ragged_pairs(offsets_B1: Tensor, row_N: Tensor, column_N: Tensor, start_S1: Tensor) -> _Pairs:
+    """Turn pairs of (entry, column) into pairs of (the row that owns the entry, column)."""
+    owner_S = torch.repeat_interleave(torch.arange(len(offsets_B1) - 1, device=row_N.device), offsets_B1.diff())
+    return owner_S[row_N], column_N, start_S1[offsets_B1]
+
+
 def _negative_logits(
     query_BD: Tensor,
     candidate_CD: Tensor,
     log_q_C: Tensor,
     inverse_temperature: float,
-    masks: tuple[_Pairs, ...],
+    masks: list[_Pairs],
     part: slice,
 ) -> Tensor:
     """Return the corrected logits of some rows, minus infinity where the candidate is no negative."""

@@ -9,8 +9,8 @@ from lowerfunnel.errors import RunError
 from lowerfunnel.evaluation.evaluation_set import EvaluationSet
 from lowerfunnel.evaluation.floors import exclusions_of
 from lowerfunnel.features.vocabulary import Vocabulary
-from lowerfunnel.index.ranking import Ranking
 from lowerfunnel.index.rank_key import best_keys, rank_keys, ranking_of_keys
+from lowerfunnel.index.ranking import Ranking
 from lowerfunnel.world import World
 
 _DAY_US = 86_400_000_000

@@ -78,10 +78,10 @@ def recommend_to_file(
         ids = read_users(users_file, artefact.users.ids.type)
         index = load_index(run / "index")
         timelines = store_timelines(store, artefact.users, artefact.items)
-    if (index.items, index.width) != (len(artefact.items), artefact.config.tower.width):
+    if (index.items, index.width) != (len(artefact.items), artefact.config.tower.vector_width):
         raise RunError(
             f"the index in {run} holds {index.items:,} items of width {index.width} and the model {len(artefact.items):,} "
-            f"of width {artefact.config.tower.width}: they do not belong together; run the recipe again"
+            f"of width {artefact.config.tower.vector_width}: they do not belong together; run the recipe again"
         )
     encoder = Encoder(artefact.model, artefact.item_features)
     user_B = artefact.users.encode(ids)

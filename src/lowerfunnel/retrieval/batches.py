@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from lowerfunnel.errors import TrainingError
+from lowerfunnel.events.schema import ACTION_CODE
 from lowerfunnel.events.timeline import Int8Array, Int32Array, Int64Array, Timelines
 from lowerfunnel.features.entities import ItemFeatures, UserFeatures
 from lowerfunnel.features.history import gather_histories
@@ -61,6 +62,7 @@ class BatchSource:
         self._users = users
         self._seed = seed
         self._epoch_order: tuple[int, Int64Array] | None = None
+        self._spared_codes = [ACTION_CODE[action] for action in config.objective.spared_actions]
         self._described_I = items.described()
         self.batch_size = min(config.objective.batch_size, len(examples))
         draws_I = np.bincount(examples.item_X, minlength=len(items)).astype(np.float64)
@@ -97,6 +99,9 @@ class BatchSource:
         # An item of which nothing else is known would be left without any input.
         dropped_U = (generator.random(len(item_U)) < objective.id_dropout) & self._described_I[item_U]
         dropped_B = generator.random(len(user_B)) < objective.id_dropout
+        spared_N = np.isin(histories.action_N, self._spared_codes)
+        spared_before_N1 = np.zeros(len(spared_N) + 1, np.int64)
+        np.cumsum(spared_N, out=spared_before_N1[1:])
         return TrainingBatch(
             items=ItemInputs.of(self._items, item_U, dropped_U=dropped_U),
             users=UserInputs.of(
@@ -113,6 +118,8 @@ class BatchSource:
             user_B=torch.from_numpy(user_B),
             log_q_C=torch.from_numpy(self._log_q_I[item_C]),
             weight_B=torch.from_numpy(examples.weight_X[index_B]),
+            spared_item_S=torch.from_numpy(histories.item_N[spared_N]),
+            spared_offsets_B1=torch.from_numpy(spared_before_N1[histories.offsets_B1]),
         )
 
     def _order(self, epoch: int) -> Int64Array:

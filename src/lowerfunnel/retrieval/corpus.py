@@ -17,7 +17,14 @@ from lowerfunnel.errors import RunError
 from lowerfunnel.events.schema import ACTION_CODE, ACTIONS
 from lowerfunnel.events.store import EventStore
 from lowerfunnel.events.timeline import Int32Array, Int64Array, Timelines
-from lowerfunnel.features.entities import FeatureVocabularies, ItemFeatures, UserFeatures, content_width, price_scale
+from lowerfunnel.features.entities import (
+    FeatureVocabularies,
+    ItemFeatures,
+    UserFeatures,
+    content_width,
+    log_shares,
+    price_scale,
+)
 from lowerfunnel.features.vocabulary import Vocabulary
 from lowerfunnel.retrieval.batches import Examples
 
@@ -119,6 +126,7 @@ class Corpus:
                 vocabularies=vocabularies,
                 price_scale=scale,
                 content_width=content_width(item_table),
+                log_share_I=log_shares(examples.item_X, examples.weight_X, items=len(items)),
             ),
             user_features=UserFeatures.of(user_table, vocabularies=vocabularies),
             training=training,

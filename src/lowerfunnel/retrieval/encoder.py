@@ -38,12 +38,13 @@ class Encoder:
                 for start in range(0, len(items), _BLOCK)
             ]
             self._x_ID: Tensor = torch.cat(blocks)
+        self._log_share_I = torch.from_numpy(items.log_share_I).to(self._device)
         model.train(was_training)
 
     def items(self) -> Float32Array:
         """Return the unit vector of every item, [I, D]."""
         with torch.no_grad():
-            return self._model.item_tower(self._x_ID).cpu().numpy()
+            return self._model.item_tower(self._x_ID, self._log_share_I).cpu().numpy()
 
     def users(
         self,
@@ -80,7 +81,7 @@ class Encoder:
                 )
                 blocks.append(self._model.user_tower(inputs.to(self._device), self._x_ID).cpu().numpy())
         self._model.train(was_training)
-        return np.concatenate(blocks) if blocks else np.zeros((0, self._x_ID.shape[1]), np.float32)
+        return np.concatenate(blocks) if blocks else np.zeros((0, self._model.config.vector_width), np.float32)
 
     def _history_of(self, timelines: Timelines) -> Timelines:
         """Return the events that the model counts as history, chosen once for the timelines last asked with."""

@@ -69,6 +69,7 @@ class ItemInputs(Movable):
     price_U2: Tensor
     attributes: Bag
     content_UF: Tensor
+    log_share_U: Tensor
 
     @classmethod
     def of(cls, features: ItemFeatures, index_U: Int64Array, *, dropped_U: BoolArray | None = None) -> "ItemInputs":
@@ -85,6 +86,7 @@ class ItemInputs(Movable):
             price_U2=torch.from_numpy(features.price_I2[index_U]),
             attributes=Bag.of(features.attribute_offsets_I1, features.attribute_T, index_U),
             content_UF=torch.from_numpy(features.content_IC[index_U]),
+            log_share_U=torch.from_numpy(features.log_share_I[index_U]),
         )
 
 
@@ -143,3 +145,6 @@ class TrainingBatch(Movable):
     user_B: Tensor
     log_q_C: Tensor
     weight_B: Tensor
+    spared_item_S: Tensor
+    """Items that are no negatives of their query; those of query b are ``spared_offsets_B1[b]:spared_offsets_B1[b + 1]``."""
+    spared_offsets_B1: Tensor

@@ -54,12 +54,15 @@ class TwoTowerTraining:
         x_UD = self._model.item_input(batch.items)
         loss_B = sampled_softmax_loss(
             self._model.user_tower(batch.users, x_UD),
-            self._model.item_tower(x_UD.index_select(0, batch.candidate_C)),
+            self._model.item_tower(
+                x_UD.index_select(0, batch.candidate_C), batch.items.log_share_U.index_select(0, batch.candidate_C)
+            ),
             batch.log_q_C,
             item_C=batch.item_C,
             user_B=batch.user_B,
             inverse_temperature=1.0 / self._objective.temperature,
             correct_positive=self._objective.correct_positive,
+            spared=(batch.spared_item_S, batch.spared_offsets_B1) if self._objective.spared_actions else None,
         )
         loss = weighted_mean(loss_B, batch.weight_B)
         self._adam.zero_grad()

@@ -26,6 +26,10 @@ class TowerConfig:
     )
     """Actions that make up the history. Impressions say what was shown, not what was wanted, and would crowd out the
     rest; hides and returns say what was not wanted."""
+    popularity: bool = False
+    """Whether an item's score starts from how much it was converted on: one more coordinate of its vector holds the
+    logarithm of its share of the training examples by weight, and one of the user's a learned weight. A cosine alone has
+    to spend its width to say that an item is popular."""
     init_std: float = 0.1
     """Standard deviation of the embeddings at first."""
 
@@ -50,6 +54,11 @@ class TowerConfig:
             raise ValueError(f"init_std must be above 0, got {self.init_std}")
 
     @property
+    def vector_width(self) -> int:
+        """Width of the vectors of users and items, and so of the index."""
+        return self.width + int(self.popularity)
+
+    @property
     def history_codes(self) -> tuple[int, ...]:
         """Codes of `history_actions`, as timelines hold them."""
         return tuple(sorted(ACTION_CODE[action] for action in self.history_actions))
@@ -70,6 +79,9 @@ class ObjectiveConfig:
     discovery: bool = False
     """Whether what a user had already done with a positive's item is hidden from that example's history. The model then
     learns to find what is new to a user, not to bring back its own carts and views."""
+    spared_actions: tuple[str, ...] = ()
+    """Actions of the history whose items are no negatives of their user. Where what was bought is left out of the answer,
+    naming "checkout" keeps the model from learning to rank it low, which its place in the history works against."""
     id_dropout: float = 0.1
     """Share of items and users whose own id embedding is left out of a step, so that the model learns to do without. An
     item of which nothing but its id is known always keeps it."""
@@ -83,6 +95,11 @@ class ObjectiveConfig:
             )
         if self.uniform_negatives < 0:
             raise ValueError(f"uniform_negatives must not be negative, got {self.uniform_negatives}")
+        unknown = sorted(set(self.spared_actions) - set(ACTIONS))
+        if unknown:
+            raise ValueError(
+                f"spared_actions must name canonical actions, got {unknown}; there are {', '.join(ACTIONS)}"
+            )
         if not 0 <= self.id_dropout < 1:
             raise ValueError(f"id_dropout must lie in [0, 1), got {self.id_dropout}")
 
@@ -95,3 +112,11 @@ class RetrievalConfig:
     """The towers."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     """What they are trained on."""
+
+    def __post_init__(self) -> None:
+        unseen = sorted(set(self.objective.spared_actions) - set(self.tower.history_actions))
+        if unseen:
+            raise ValueError(
+                f"spared_actions must be among history_actions, got {unseen} beside {list(self.tower.history_actions)}: "
+                "items are spared by what the history shows"
+            )

@@ -1,6 +1,6 @@
 """The two-tower model: one tower for users, one for items, a cosine between them.
 
-Shape letters: U distinct items of a batch, B queries, D width of the towers.
+Shape letters: U distinct items of a batch, B queries, D width of the towers, E width of their vectors.
 """
 
 from dataclasses import dataclass
@@ -79,6 +79,8 @@ class TwoTower(nn.Module):
         self.history_gate = nn.Parameter(torch.ones(width))
         self.anyone = nn.Parameter(torch.empty(width).normal_(0.0, config.init_std, generator=generator))
         self.anything = nn.Parameter(torch.zeros(width))
+        # A tenth of a cosine for each e-fold, which the temperature of a tenth makes the item's own log-odds.
+        self.popularity_weight = nn.Parameter(torch.tensor(0.1)) if config.popularity else None
         self.user_mlp = ResidualMLP(width, config.user_hidden, generator=generator)
         self.item_mlp = ResidualMLP(width, config.item_hidden, generator=generator)
 
@@ -103,12 +105,13 @@ class TwoTower(nn.Module):
             x_UD = torch.addmm(x_UD, items.content_UF, self.content)
         return x_UD
 
-    def item_tower(self, x_UD: Float[Tensor, "U D"]) -> Float[Tensor, "U D"]:
-        """Return the unit vector of each item from its input."""
-        return nn.functional.normalize(self.item_mlp(x_UD), dim=1)
+    def item_tower(self, x_UD: Float[Tensor, "U D"], log_share_U: Float[Tensor, " U"]) -> Float[Tensor, "U E"]:
+        """Return the vector of each item from its input: of unit length, and its popularity beside it if asked for."""
+        v_UD = nn.functional.normalize(self.item_mlp(x_UD), dim=1)
+        return v_UD if self.popularity_weight is None else torch.cat([v_UD, log_share_U.unsqueeze(1)], dim=1)
 
-    def user_tower(self, users: UserInputs, x_UD: Float[Tensor, "U D"]) -> Float[Tensor, "B D"]:
-        """Return the unit vector of each query; `x_UD` are the inputs of the items that its history names."""
+    def user_tower(self, users: UserInputs, x_UD: Float[Tensor, "U D"]) -> Float[Tensor, "B E"]:
+        """Return the vector of each query, as `item_tower` does; `x_UD` are the inputs of the items in its history."""
         # One small table of (action, age) and one look-up: the gradient of two look-ups would be summed twice.
         weight_K1 = (self.action_weight.unsqueeze(1) + self.age_weight).exp().view(-1, 1)
         code_N = users.history_action_N * AGE_BUCKETS + users.history_age_N
@@ -121,7 +124,10 @@ class TwoTower(nn.Module):
             y_BD = y_BD + self._lookup("surface", users.surface)
         if "user_attribute" in self.tables:
             y_BD = y_BD + self._bag("user_attribute", users.attributes)
-        return nn.functional.normalize(self.user_mlp(y_BD), dim=1)
+        u_BD = nn.functional.normalize(self.user_mlp(y_BD), dim=1)
+        if self.popularity_weight is None:
+            return u_BD
+        return torch.cat([u_BD, self.popularity_weight.expand(len(u_BD), 1)], dim=1)
 
     def _table(self, name: str) -> EmbeddingTable:
         table = self.tables[name]

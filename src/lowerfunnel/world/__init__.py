@@ -8,6 +8,7 @@ It is for training and demonstrating on one machine, for testing labels and loss
 experiments between policies. Nothing measured on it is ever called real.
 """
 
+from lowerfunnel.world.experiment import Experiment
 from lowerfunnel.world.make import load_world, make_world
 from lowerfunnel.world.outcomes import OrganicPurchases, Outcomes
 from lowerfunnel.world.policy import SURFACES, Policy, Requests, Slate
@@ -20,6 +21,7 @@ __all__ = [
     "PRESETS",
     "SURFACES",
     "DayLog",
+    "Experiment",
     "OrganicPurchases",
     "Outcomes",
     "Policy",

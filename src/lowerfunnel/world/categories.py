@@ -52,7 +52,9 @@ class Categories:
         return [path.partition(" > ")[0] for path in self.path_K]
 
 
-def draw_categories(rng: np.random.Generator, *, count: int, latent_dim: int) -> Categories:
+def draw_categories(
+    rng: np.random.Generator, *, count: int, latent_dim: int, exponent: float, price_spread: float
+) -> Categories:
     """Draw `count` leaf categories below at most eight departments."""
     names = list(DEPARTMENTS)
     department_K = np.arange(count) % len(names)
@@ -63,13 +65,13 @@ def draw_categories(rng: np.random.Generator, *, count: int, latent_dim: int) ->
         path_K.append(f"{names[d]} > {kinds[place]}" + (f" {turn + 1}" if turn else ""))
     department_ED = unit(rng.standard_normal((len(names), latent_dim)))
     own_KD = unit(rng.standard_normal((count, latent_dim)))
-    weight_K = rng.permutation(np.arange(1, count + 1, dtype=np.float64) ** -0.7)
+    weight_K = rng.permutation(np.arange(1, count + 1, dtype=np.float64) ** -exponent)
     return Categories(
         path_K=path_K,
         department_K=department_K,
         centre_KD=unit(0.8 * department_ED[department_K] + own_KD).astype(np.float32),
         weight_K=weight_K / weight_K.sum(),
-        price_K=np.exp(rng.normal(3.3, 0.9, count)),
+        price_K=np.exp(rng.normal(3.3, price_spread, count)),
     )
 
 

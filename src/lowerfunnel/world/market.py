@@ -18,15 +18,17 @@ FIRST_ITEM_ID = 500_000
 class AdvertiserConfig:
     """Advertisers: their size, their shops and what they pay."""
 
-    size_exponent: float = 0.9
+    size_exponent: float = 1.2
     """The r-th largest advertiser sells a share of the items that falls as r to this power."""
+    fame_spread: float = 1.5
+    """Standard deviation between advertisers of the log of the appeal that the brand gives its items."""
     trust_spread: float = 0.5
     """Standard deviation between advertisers of what trust in the brand adds to the logit of a purchase."""
     landing_spread: float = 0.5
     """Same of what the landing page adds to the logit of staying on it, and of a cart."""
     price_spread: float = 0.4
     """Same of the log of an advertiser's price level."""
-    bid_median: float = 0.4
+    bid_median: float = 0.7
     """Median bid for a click, USD."""
     bid_spread: float = 0.4
     """Standard deviation of the log of the bids."""
@@ -34,7 +36,8 @@ class AdvertiserConfig:
     """Clicks a day that the budget of an advertiser with an average number of items pays for; it grows with the items."""
 
     def __post_init__(self) -> None:
-        require_at_least(self, 0, ("size_exponent", "trust_spread", "landing_spread", "price_spread", "bid_spread"))
+        spreads = ("fame_spread", "trust_spread", "landing_spread", "price_spread", "bid_spread")
+        require_at_least(self, 0, ("size_exponent", *spreads))
         require_positive(self, ("bid_median", "daily_budget_clicks"))
 
 
@@ -54,10 +57,14 @@ class ItemConfig:
     """How far an item lies from the centre of its category."""
     quality_spread: float = 0.5
     """Standard deviation between items of what quality adds to the logit of a click and of a purchase."""
-    price_spread: float = 0.3
+    price_spread: float = 0.5
     """Standard deviation of the log of an item's price within its category and shop."""
-    popularity_exponent: float = 0.7
-    """Appeal of the r-th item falls as r to this power; 0 makes all items equally popular."""
+    popularity_exponent: float = 0.25
+    """Appeal of the r-th item falls as r to this power, before the fame of its brand; 0 leaves that alone."""
+    category_exponent: float = 1.1
+    """Demand for the r-th category falls as r to this power."""
+    category_price_spread: float = 0.6
+    """Standard deviation of the log of the categories' median prices."""
     late_share: float = 0.08
     """Share of the items launched in the last quarter of the log: cold items."""
     ending_share: float = 0.05
@@ -66,11 +73,9 @@ class ItemConfig:
     def __post_init__(self) -> None:
         require_shares(self, ("late_share", "ending_share"))
         require_at_least(self, 1, ("content_dim", "visual_dim"))
-        require_at_least(
-            self,
-            0,
-            ("content_noise", "visual_noise", "spread", "quality_spread", "price_spread", "popularity_exponent"),
-        )
+        spreads = ("spread", "quality_spread", "price_spread", "category_price_spread")
+        exponents = ("popularity_exponent", "category_exponent")
+        require_at_least(self, 0, ("content_noise", "visual_noise", *spreads, *exponents))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,6 +155,7 @@ def draw_market(
     level_A = rng.normal(0.0, advertisers.price_spread, n_advertisers)
     log_price_I = level_A[advertiser_I] + rng.normal(0.0, items.price_spread, n_items)
     appeal_I = rng.permutation(np.arange(1, n_items + 1, dtype=np.float64) ** -items.popularity_exponent)
+    appeal_I *= np.exp(rng.normal(0.0, advertisers.fame_spread, n_advertisers))[advertiser_I]
     late_I = rng.random(n_items) < items.late_share
     ending_I = rng.random(n_items) < items.ending_share
     made_I = Items(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lowerfunnel.world.chance import Stream, generator, keyed
-from lowerfunnel.world.checks import require_at_least
+from lowerfunnel.world.checks import require_at_least, require_positive
 from lowerfunnel.world.intent import Missions
 from lowerfunnel.world.journeys import ORGANIC, Journeys, walk
 from lowerfunnel.world.people import UTC_OFFSET_H
@@ -26,14 +26,22 @@ _MOST_TRIES = 200
 class OrganicConfig:
     """Visits without an ad."""
 
-    looks_per_visit: float = 3.0
+    looks_per_visit: float = 8.0
     """Mean products looked at in such a visit; at least 1."""
+    looks_shape: float = 0.5
+    """How alike visits are in that (shape of the gamma distribution behind it): low means many visits of one look and a
+    few very long ones."""
+    pause_s: float = 110.0
+    """Median seconds between two looks of a visit."""
+    pause_spread: float = 1.4
+    """Standard deviation of the log of that pause."""
     choice_weight: float = 4.0
     """How much a perfect match of taste adds to the log of the chance that a product of its category is looked at."""
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, ("looks_per_visit",))
-        require_at_least(self, 0, ("choice_weight",))
+        require_at_least(self, 0, ("choice_weight", "pause_spread"))
+        require_positive(self, ("looks_shape", "pause_s"))
 
 
 def draw_organic(
@@ -55,11 +63,14 @@ def draw_organic(
     t_us_V = day * DAY_US + draw_hours(rng, UTC_OFFSET_H[users.country_U[user_V]])
     here_V = t_us_V >= users.joins_day_U[user_V] * DAY_US
     user_V, t_us_V = user_V[here_V], t_us_V[here_V]
-    looks_V = 1 + rng.poisson(config.looks_per_visit - 1.0, len(user_V))
+    more_V = rng.gamma(config.looks_shape, (config.looks_per_visit - 1.0) / config.looks_shape, len(user_V))
+    looks_V = 1 + rng.poisson(more_V)
     category_V = intents.category(user_V, intents.missions(user_V, t_us_V / DAY_US), rng.random(len(user_V)))
     user_N, t_us_N = np.repeat(user_V, looks_V), np.repeat(t_us_V, looks_V)
-    step_N = np.arange(len(user_N)) - np.repeat(np.cumsum(looks_V) - looks_V, looks_V)
-    t_us_N = t_us_N + ((step_N * 75 + rng.uniform(0, 60, len(user_N))) * SECOND_US).astype(np.int64)
+    pause_s_N = config.pause_s * np.exp(config.pause_spread * rng.standard_normal(len(user_N)))
+    since_N = np.cumsum(pause_s_N)
+    since_N -= np.repeat(since_N[np.cumsum(looks_V) - looks_V], looks_V)
+    t_us_N = np.minimum(t_us_N + (since_N * SECOND_US).astype(np.int64), (day + 1) * DAY_US - 1)
 
     ends = intents.ends(np.flatnonzero(users.is_person_U & (users.joins_day_U <= day)), day)
     # The purchase itself may take a while: the look that leads to it is the mission's last.

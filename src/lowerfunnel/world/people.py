@@ -21,13 +21,15 @@ AGES = ("18-24", "25-34", "35-44", "45-54", "55+")
 AGE_SHARE = (0.22, 0.3, 0.21, 0.15, 0.12)
 FIRST_USER_ID = 100_000_000
 TASTES = 3
+BOT_ACTIVITY = 10.0
+"""Visits of a bot, relative to the mean of all users."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UserConfig:
     """People: how many come how often, and what they like."""
 
-    visits_per_day: float = 0.22
+    visits_per_day: float = 0.2
     """Mean visits a day of a user, to the platform and straight to advertisers' sites together."""
     activity_spread: float = 1.0
     """Standard deviation of the log of a user's activity: few come often, most come seldom."""
@@ -106,7 +108,7 @@ def draw_users(config: UserConfig, rng: np.random.Generator, categories: Categor
         taste_UT=taste_UT,
         taste_weight_UT=weight_UT,
         log_price_U=rng.normal(0.0, config.price_spread, count).astype(np.float32),
-        activity_U=np.where(is_person_U, activity_U, 20 * config.visits_per_day),
+        activity_U=np.where(is_person_U, activity_U, BOT_ACTIVITY * config.visits_per_day),
         joins_day_U=np.where(late_U, rng.uniform(0.75, 1.0, count) * days, 0.0),
         country_U=rng.choice(len(COUNTRIES), count, p=COUNTRY_SHARE),
         device_U=rng.choice(len(DEVICES), count, p=DEVICE_SHARE),

@@ -35,7 +35,13 @@ def draw_population(
     intent: IntentConfig,
 ) -> Population:
     """Draw a population; each part has a generator of its own, so that changing one leaves the others as they are."""
-    categories = draw_categories(generator(seed, Stream.POPULATION, 0), count=n_categories, latent_dim=latent_dim)
+    categories = draw_categories(
+        generator(seed, Stream.POPULATION, 0),
+        count=n_categories,
+        latent_dim=latent_dim,
+        exponent=items.category_exponent,
+        price_spread=items.category_price_spread,
+    )
     people = draw_users(users, generator(seed, Stream.POPULATION, 1), categories, count=n_users, days=days)
     sellers, goods = draw_market(
         advertisers,

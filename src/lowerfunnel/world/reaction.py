@@ -17,7 +17,7 @@ from lowerfunnel.world.response import DelayConfig, Response, sigmoid
 from lowerfunnel.world.season import HOUR_US, SECOND_US
 from lowerfunnel.world.traffic import Traffic
 
-BOT_CLICK_RATE = 0.1
+BOT_CLICK_RATE = 0.05
 _BLOCK = 4096
 
 

@@ -25,7 +25,7 @@ class ResponseConfig:
     """How much a perfect match of taste adds to the logit of a click, and of a cart."""
     price_weight: float = 1.0
     """How much a price e times too high or too low takes off the logit of a purchase."""
-    click_logit: float = -6.6
+    click_logit: float = -7.9
     """Logit of a click on the first ad of the home feed."""
     surface_logit: tuple[float, float, float] = (0.0, 0.3, 0.6)
     """What each surface adds to it: home feed, related, search."""
@@ -37,13 +37,13 @@ class ResponseConfig:
     """Logit of a save."""
     hide_logit: float = -7.5
     """Logit of a hide; a bad match helps it."""
-    bounce_logit: float = 0.5
+    bounce_logit: float = 1.8
     """Logit of leaving right after a click on purpose."""
-    cart_logit: float = -4.6
+    cart_logit: float = -4.8
     """Logit of a cart after a look at the product."""
-    checkout_logit: float = -0.2
+    checkout_logit: float = 0.2
     """Logit of a checkout after a cart."""
-    view_through_share: float = 0.02
+    view_through_share: float = 0.008
     """Chance that an ad looked at, but not clicked, leads to a look at the product later."""
     return_logit: float = -2.6
     """Logit of sending an order back; good quality takes off."""

@@ -28,7 +28,7 @@ SUBJECT_WEIGHT, QUERY_WEIGHT = 0.5, 0.7
 class TrafficConfig:
     """Requests for ads."""
 
-    platform_share: float = 0.65
+    platform_share: float = 0.75
     """Share of the visits that go to the platform; the others go straight to advertisers' sites."""
     requests_per_visit: float = 2.2
     """Mean requests of a visit to the platform; at least 1."""

@@ -4,7 +4,7 @@ Days are numbered from 0, the first of the log; a world goes on after its log en
 """
 
 import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from lowerfunnel.world.chance import Stream, generator
+from lowerfunnel.world.experiment import Experiment, experiment
 from lowerfunnel.world.journeys import Journeys, join
 from lowerfunnel.world.logging_policy import LoggingPolicy
 from lowerfunnel.world.organic import draw_organic
@@ -163,6 +164,22 @@ class World:
             user_O=bought.user_J,
             item_O=bought.item_J,
             value_O=bought.value_J,
+        )
+
+    def experiment(
+        self,
+        policy_a: Policy,
+        policy_b: Policy,
+        *,
+        days: Sequence[int],
+        n_boot: int = 1000,
+        seed: int = 0,
+        limit_s: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Experiment:
+        """Play two policies on the same days with the same luck; see `lowerfunnel.world.experiment.experiment`."""
+        return experiment(
+            self, policy_a, policy_b, days=days, n_boot=n_boot, seed=seed, limit_s=limit_s, progress=progress
         )
 
     def log(self, days: Iterable[int] | None = None) -> Iterator[DayLog]:

@@ -138,6 +138,26 @@ def test_no_floor_is_admitted() -> None:
     assert result.summary == "No floor was evaluated beside it, so this figure alone says little."
 
 
+def test_the_oracle_is_no_floor_and_told_of_as_the_ceiling() -> None:
+    data = report(
+        rows_of(lowerfunnel=0.3, popularity=0.1, oracle=0.6),
+        (comparison("oracle", -0.3, -0.31, -0.29, "micro_recall@100"),),
+    )
+    result = lead(data)
+    assert result.summary == (
+        "Ahead of Popularity. It reaches 50.0% of the oracle, which knows the truth of this synthetic world."
+    )
+    assert [(verdict.floor, verdict.outcome) for verdict in result.verdicts] == [
+        ("popularity", "ahead"),
+        ("oracle", "ceiling"),
+    ]
+
+
+def test_an_oracle_alone_is_no_floor() -> None:
+    summary = lead(report(rows_of(lowerfunnel=0.3, oracle=0.6))).summary
+    assert summary.startswith("No floor was evaluated beside it, so this figure alone says little. It reaches 50.0%")
+
+
 def test_no_results_have_no_headline() -> None:
     assert headline(report([])) is None
     assert headline(report([row("popularity", 0.1)])) is None

@@ -184,6 +184,13 @@ def test_names_at_the_ends_of_lines_keep_apart_and_inside() -> None:
     assert places == [0.0, 1.0, 2.0, 8.0, 9.0, 10.0]
 
 
+def test_the_oracle_stands_in_the_standings_and_the_charts() -> None:
+    rows = [{**row, "model": "oracle"} if row["model"] == "als" else row for row in metric_rows("synthetic")]
+    page = render_report(ReportData(title="t", data="synthetic", model_version="m", created="now", rows=rows))
+    assert '<span class="tag ceiling">ceiling</span>' in page
+    assert "var(--m-oracle)" in json.dumps(charts_of(page)["curves"])
+
+
 def test_rendering_takes_seconds_and_the_page_is_no_burden() -> None:
     started = time.monotonic()
     page = render_report(sample())
