@@ -271,12 +271,27 @@ def test_sources_of_events_must_agree_on_their_order(tmp_path):
     )
 
 
-def test_vectors_of_two_lengths_are_refused(tmp_path):
+@pytest.mark.parametrize("column", ["content", "visual"])
+def test_vectors_of_two_lengths_are_refused(tmp_path, column):
     write(tmp_path, "events.csv", HEADER + GOOD)
-    write(tmp_path, "items.csv", 'item_id,content\n1,"[1,2]"\n2,"[1]"\n')
+    write(tmp_path, "items.csv", f'item_id,{column}\n1,"[1,2]"\n2,"[1]"\n')
     assert error_of(DataError, tmp_path, items=(SourceConfig(files="items.csv"),)) == (
-        "items: content vectors must have one length, and item 2 has 1 numbers, item 1 has 2"
+        f"items: {column} vectors must have one length, and item 2 has 1 numbers, item 1 has 2"
     )
+
+
+@pytest.mark.parametrize("column", ["content", "visual"])
+@pytest.mark.parametrize("value", ["[1,nan]", "[inf,1]", "[]", "[1,null]", "red", "3"])
+def test_a_vector_that_is_none_is_set_aside_and_two_vectors_are_two_columns(tmp_path, column, value):
+    write(tmp_path, "events.csv", HEADER + GOOD)
+    good = "".join(f'{item},"[1,2]","[3,4,5]"\n' for item in range(50, 90))
+    bad = f'1,"{value}",\n' if column == "content" else f'1,,"{value}"\n'
+    write(tmp_path, "items.csv", f"item_id,content,visual\n{good}{bad}")
+    store = build(tmp_path, items=(SourceConfig(files="items.csv"),))
+    assert [each.reason for each in quality_of(store).bad_rows] == [f"{column} is not a vector of finite numbers"]
+    rows = {row["item_id"]: row for row in store.items().to_pylist()}
+    assert (rows[1]["content"], rows[1]["visual"]) == (None, None)
+    assert (rows[50]["content"], rows[50]["visual"]) == ([1, 2], [3, 4, 5])
 
 
 @pytest.mark.parametrize(

@@ -153,3 +153,41 @@ def test_the_page_of_a_bare_log_has_no_empty_parts(tmp_path):
     assert "Funnel" not in page
     assert "Delay" not in page
     assert "Rows set aside" not in page
+
+
+REPORTED = """event_id,user_id,item_id,action,ts,received_ts,propensity,value
+a,1,10,impression,0,,0.25,
+b,1,10,checkout,3600,7200,,20
+c,1,11,checkout,3600,14400,,30
+d,2,10,checkout,3600,,,20
+e,1,10,return,90000,93600,,20
+"""
+
+
+def test_delays_of_reports_propensities_and_returns_are_measured(tmp_path):
+    write(tmp_path, "events.csv", REPORTED)
+    quality = quality_of(build(tmp_path))
+    assert quality.report_delay is not None
+    assert (quality.report_delay.conversions, quality.report_delay.median_h) == (2, (1 + 3) / 2)
+    assert quality.events_with_propensity == 1
+    # A return is no conversion: two users bought three pairs, and half of user 1's came back.
+    assert (quality.converted_pairs, quality.users_with_conversion) == (3, 2)
+    rates = {(each.origin, each.target): each.rate for each in quality.funnel}
+    assert rates["checkout", "return"] == pytest.approx(1 / 3)
+    page = page_of(quality)
+    assert "2 conversions tell when they were reported: half within 2.0 h, 90% within 2.8 h" in page
+    assert "1 returns to 3 checkouts, 33.3%" in page
+    assert "1 events with a propensity, 20.0% of all" in page
+
+
+def test_a_log_that_tells_nothing_of_reports_has_no_such_lines(quality):
+    assert (quality.report_delay, quality.events_with_propensity) == (None, 0)
+    page = page_of(quality)
+    assert not any(word in page for word in ("reported:", "returns to", "propensity"))
+
+
+def test_a_log_of_returns_alone_has_no_conversions(tmp_path):
+    write_log(tmp_path, [(1, 10, "view", 0), (1, 10, "return", H)])
+    quality = quality_of(build(tmp_path))
+    assert (quality.converted_pairs, quality.users_with_conversion, quality.delays) == (0, 0, ())
+    assert any("no conversions" in sentence for sentence in quality.cannot)

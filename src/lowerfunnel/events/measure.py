@@ -7,7 +7,17 @@ from typing import Any
 
 from lowerfunnel.events import sql
 from lowerfunnel.events.limits import cannot_do, remarks_on
-from lowerfunnel.events.quality import BadRow, Day, Delay, FunnelRate, GivenTest, Quality, Spread, TableRows
+from lowerfunnel.events.quality import (
+    BadRow,
+    Day,
+    Delay,
+    FunnelRate,
+    GivenTest,
+    Quality,
+    ReportDelay,
+    Spread,
+    TableRows,
+)
 from lowerfunnel.events.quarantine import TableCounts
 from lowerfunnel.events.schema import ACTION_CODE, ACTIONS, FUNNEL_DEPTH
 from lowerfunnel.events.settings import EVENT_COLUMNS
@@ -113,6 +123,8 @@ def measure_quality(log: WrittenLog, counts: LogCounts, *, synthetic: bool) -> Q
         days_each=days_each,
         funnel=_funnel(log, actions),
         delays=_delays(log, actions),
+        report_delay=_report_delay(log),
+        events_with_propensity=int(_row(connection, f"SELECT count(propensity) FROM {log.events}")[0]),
         converted_pairs=converted,
         converted_pairs_untouched=untouched,
         users_with_conversion=users_converted,
@@ -239,6 +251,21 @@ def _delay(connection: sql.Connection, origin: str, expression: str, target: str
         edges_h=tuple(round(edge, 4) for edge in edges),
         counts=tuple(int(count) for count in counts),
     )
+
+
+def _report_delay(log: WrittenLog) -> ReportDelay | None:
+    known = (
+        f"SELECT (epoch_us(received_ts) - epoch_us(ts)) / {_US_PER_H} AS h FROM {log.events} WHERE received_ts IS NOT NULL "
+        f"AND ts IS NOT NULL AND action IN ({', '.join(map(sql.text, CONVERSIONS))})"
+    )
+    count, *values = _row(
+        log.connection,
+        f"SELECT count(*), {', '.join(f'quantile_cont(h, {q})' for q in (0.5, 0.9, 0.99))} FROM ({known})",
+    )
+    if not count:
+        return None
+    median, p90, p99 = (round(float(value), 4) for value in values)
+    return ReportDelay(conversions=int(count), median_h=median, p90_h=p90, p99_h=p99)
 
 
 def _conversions(log: WrittenLog, actions: dict[str, int]) -> tuple[int, int, int]:

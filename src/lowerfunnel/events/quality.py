@@ -90,6 +90,20 @@ class Delay:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReportDelay:
+    """How long after a conversion the platform heard of it."""
+
+    conversions: int
+    """Conversions whose arrival is known."""
+    median_h: float
+    """Half of them had arrived after as many hours."""
+    p90_h: float
+    """Nine in ten had."""
+    p99_h: float
+    """99 in a hundred had."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
     """How a count is distributed."""
 
@@ -175,6 +189,10 @@ class Quality:
     """From shallow actions to deep ones."""
     delays: tuple[Delay, ...]
     """From a touch to a conversion."""
+    report_delay: ReportDelay | None
+    """From a conversion to its arrival, if the log tells any."""
+    events_with_propensity: int
+    """Events with the chance with which the logging policy showed their item."""
     converted_pairs: int
     """User-item pairs with a conversion."""
     converted_pairs_untouched: int

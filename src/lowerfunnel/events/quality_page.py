@@ -32,6 +32,7 @@ def render_quality(quality: Quality, console: Console) -> None:
         parts += [_title("Funnel"), _funnel(quality)]
     if quality.delays:
         parts += [_title("Delay to conversion"), _delays(quality)]
+    parts += [_reported(quality)] * bool(_reported_lines(quality))
     parts += [_title("Users, items, advertisers"), _entities(quality), _spreads(quality)]
     parts += [_title("Suspicious"), _suspects(quality)]
     if quality.remarks:
@@ -188,6 +189,27 @@ def _delays(quality: Quality) -> RenderableType:
         within = [_hours(delay.quantiles_h[name]) for name in ("p50", "p90", "p99")]
         table.add_row(delay.origin, delay.target, f"{delay.pairs:,}", *within)
     return table
+
+
+def _reported_lines(quality: Quality) -> list[str]:
+    """Say what the log tells of how it came to be, one sentence for each thing that it does tell."""
+    lines = []
+    if (delay := quality.report_delay) is not None:
+        within = (
+            f"half within {_hours(delay.median_h)}, 90% within {_hours(delay.p90_h)}, 99% within {_hours(delay.p99_h)}"
+        )
+        lines.append(f"{delay.conversions:,} conversions tell when they were reported: {within}")
+    if quality.actions.get("return") and quality.actions.get("checkout"):
+        returns, checkouts = quality.actions["return"], quality.actions["checkout"]
+        lines.append(f"{returns:,} returns to {checkouts:,} checkouts, {returns / checkouts:.1%}")
+    if quality.events_with_propensity:
+        share = quality.events_with_propensity / quality.events
+        lines.append(f"{quality.events_with_propensity:,} events with a propensity, {share:.1%} of all")
+    return lines
+
+
+def _reported(quality: Quality) -> RenderableType:
+    return Padding(Group(*map(Text, _reported_lines(quality))), (1, 0, 0, 0))
 
 
 def _hours(hours: float) -> str:
