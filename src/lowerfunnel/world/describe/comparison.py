@@ -78,6 +78,13 @@ UNMATCHED: tuple[tuple[str, str], ...] = (
         ),
     ),
     (
+        "Purchases per buyer, weekends",
+        (
+            "RetailRocket's copy covers four and a half months, a demo six weeks. It is quiet on weekends; here a sale may fall on "
+            "them (season.weekend_lift, season.sale_first_day)."
+        ),
+    ),
+    (
         "Position bias",
         (
             "Open Bandit shows three places side by side and has some hundred clicks here, too few to measure a decay. The "
