@@ -27,7 +27,7 @@ TARGETS: dict[str, dict[str, float | None]] = {
     "mule_jdata": {"micro_recall@10": 0.48, "ndcg@10": 0.34},
     "taobao_userbehavior": {"hr@10": None, "recall@100": None},
     "amazon_beauty": {"hr@10": None, "ndcg@10": None},
-    "complete_journey": {"recall@20": None, "recall@100": None},
+    "complete_journey": {"hr@10": None, "recall@20": None, "recall@100": None},
 }
 MODELS = ("lowerfunnel", "popularity", "untrained", "own_history", "itemknn", "als")
 
