@@ -26,6 +26,21 @@ def test_gaps_are_within_users_and_in_order_of_time():
     assert marginals.gaps(user[:1], t[:1]) == {}
 
 
+def test_a_purchase_follows_the_last_cart_of_the_same_item_by_the_same_user():
+    rows = [  # user, item, second, step
+        (1, 7, 0, 1), (1, 7, 50, 1), (1, 7, 60, 2),  # 10 s after the last cart
+        (1, 7, 60, 2),  # the same purchase once more
+        (1, 8, 90, 2),  # never in a cart
+        (2, 7, 100, 2), (2, 7, 110, 1),  # the cart comes later
+        (2, 9, 5, 0), (2, 9, 20, 1), (2, 9, 50, 2),  # 30 s; a view is no cart
+    ]  # fmt: skip
+    user, item, t, step = np.array(rows)[::-1].T  # in any order
+    figures = marginals.cart_to_purchase(user, item, t, step)
+    assert figures["median"] == (10 + 30) / 2
+    assert figures["q90"] == pytest.approx(10 + 0.9 * 20)
+    assert marginals.cart_to_purchase(user[:1], item[:1], t[:1], step[:1]) == {}
+
+
 def test_a_session_ends_after_half_an_hour_of_nothing():
     user = np.array([1, 1, 1, 1, 2])
     t = np.array([0, 1800, 3601, 3601, 5])

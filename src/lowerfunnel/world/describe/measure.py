@@ -81,6 +81,7 @@ def _measure(folder: Path) -> Measured:
     groups: dict[str, Figures] = {
         "funnel": marginals.buyers_funnel(user_E, step_E),
         "gaps_s": marginals.gaps(user_E[shop_E], t_s_E[shop_E]),
+        "cart_to_purchase_s": marginals.cart_to_purchase(user_E, item_E, t_s_E, step_E),
         "sessions": marginals.sessions(user_E[shop_E], t_s_E[shop_E]),
         "items": marginals.tail(tail_E),
         "brands": marginals.tail(advertiser_I[tail_E]),

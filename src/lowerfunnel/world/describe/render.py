@@ -18,6 +18,7 @@ _COLOURS = ("var(--m-lowerfunnel)", "var(--s1)", "var(--s2)", "var(--s3)", "var(
 _GROUPS = {
     "funnel": "From view to purchase",
     "gaps_s": "Time between events",
+    "cart_to_purchase_s": "From cart to purchase",
     "sessions": "Sessions",
     "items": "Long tail of items",
     "brands": "Brands",
@@ -27,6 +28,8 @@ _GROUPS = {
     "ads": "Ads",
     "rhythm": "Rhythm",
 }
+_ROW_PX = 36
+"""Height of a figure's name and what is drawn below it."""
 Curve = Sequence[tuple[float, float]]
 
 
@@ -59,7 +62,7 @@ def render_description(description: "Description", *, title: str) -> str:
         title=title,
         kind="synthetic",
         specs=specs,
-        height=26 * len(rows) + 60,
+        height=_ROW_PX * len(rows) + 60,
         matched=sum(row.matched for row in rows),
         rows=[
             {
@@ -111,14 +114,18 @@ def _ratios(rows: Sequence[Comparison]) -> Spec:
         )
     order = [record["name"] for record in records]
     axis = alt.Axis(
-        values=[0.1, 0.2, 0.5, 1, 2, 5, 10, 50],
+        values=[0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 50],
         labelExpr="datum.value + '\u00d7'",
         grid=True,
         domain=False,
         ticks=False,
     )
     scale = alt.Scale(type="log")
-    y = alt.Y("name:N", sort=order, title=None, axis=alt.Axis(labelColor="var(--ink)", labelLimit=260))
+    # Each name stands above its own row, inside the plot: beside it, it would leave a phone no room to plot in.
+    names = alt.Axis(
+        labelColor="var(--ink)", labelLimit=0, labelAlign="left", labelPadding=0, labelOffset=-_ROW_PX // 3
+    )
+    y = alt.Y("name:N", sort=order, title=None, axis=names)
     tooltip = [
         alt.Tooltip(f"{field}:N", title=title)
         for field, title in (("name", " "), ("simulated", "simulated"), ("real", "real"))
@@ -135,7 +142,7 @@ def _ratios(rows: Sequence[Comparison]) -> Spec:
         "matched:N", legend=None, scale=alt.Scale(domain=["within", "outside"], range=["var(--good)", "var(--bad)"])
     )
     dot = base.mark_point(filled=True, opacity=1, size=85).encode(x=x, y=y, color=colour, tooltip=tooltip)
-    return finish(alt.layer(allowed, real, dot).properties(width="container", height=26 * len(records)))
+    return finish(alt.layer(allowed, real, dot).properties(width="container", height=_ROW_PX * len(records)))
 
 
 def _curves(curves: Mapping[str, Curve], *, x: str, y: str, log: bool) -> Spec:
