@@ -1,17 +1,14 @@
 """The page of a description: everything its template needs, computed."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import altair as alt
 
 from lowerfunnel.page import Record, Spec, finish, inline, render_page
 from lowerfunnel.page.formats import compact, percent
 from lowerfunnel.world.describe.comparison import UNMATCHED, Comparison, real_curve
+from lowerfunnel.world.describe.measure import Measured
 from lowerfunnel.world.describe.words import real_span, shown
-
-if TYPE_CHECKING:
-    from lowerfunnel.world.describe.describe import Description
 
 SIMULATED = "simulated"
 _COLOURS = ("var(--m-lowerfunnel)", "var(--s1)", "var(--s2)", "var(--s3)", "var(--s4)", "var(--s5)", "var(--s6)")
@@ -33,9 +30,8 @@ _ROW_PX = 36
 Curve = Sequence[tuple[float, float]]
 
 
-def render_description(description: "Description", *, title: str) -> str:
-    """Return the page of a description. The same description gives the same page."""
-    measured, rows = description.measured, description.comparisons
+def render_description(measured: Measured, rows: Sequence[Comparison], *, title: str) -> str:
+    """Return the page of a description. The same figures give the same page."""
     specs: dict[str, Spec] = {
         "ratios": _ratios(rows),
         "gaps": _curves(
