@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := runs/demo
+# Tests run side by side; files stay together, as they share what they set up.
+WORKERS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -32,7 +34,7 @@ demo: $(INSTALLED) ## run the main job in a synthetic world, try the model there
 	@echo "report: $(CURDIR)/$(DEMO)/report.html"
 
 test: $(INSTALLED) ## run the tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: $(INSTALLED) ## run the slow tests
 	@$(BIN)/python -m pytest -m slow $(ARGS) || { code=$$?; test $$code -eq 5 && echo "there are no slow tests"; }
