@@ -25,8 +25,9 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(INSTALLED) ## run the main job on a log it makes itself; ends with the path of a report
+demo: $(INSTALLED) ## run the main job in a synthetic world, try the model there; ends with the paths of the pages
 	$(BIN)/lowerfunnel run recipes/demo.toml --out $(DEMO)
+	$(BIN)/lowerfunnel world experiment $(DEMO) --days 14
 	@test -s $(DEMO)/report.html || { echo "the run ended without $(DEMO)/report.html" >&2; exit 1; }
 	@echo "report: $(CURDIR)/$(DEMO)/report.html"
 

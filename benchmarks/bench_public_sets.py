@@ -27,7 +27,7 @@ TARGETS: dict[str, dict[str, float | None]] = {
     "mule_jdata": {"micro_recall@10": 0.48, "ndcg@10": 0.34},
     "taobao_userbehavior": {"hr@10": None, "recall@100": None},
     "amazon_beauty": {"hr@10": None, "ndcg@10": None},
-    "complete_journey": {"recall@20": None, "recall@100": None},
+    "complete_journey": {"hr@10": None, "recall@20": None, "recall@100": None},
 }
 MODELS = ("lowerfunnel", "popularity", "untrained", "own_history", "itemknn", "als")
 
@@ -101,11 +101,20 @@ def _where_floors_lead(run: Path, metrics: list[str]) -> list[str]:
         if ahead:
             sentences.append(f"{' and '.join(ahead)} ahead in {metric}")
         sentences += [
-            f"{metric} does not stand above {floor} outside the intervals"
+            f"{metric} does not stand above {floor} outside the interval"
             for floor in ("popularity", "untrained")
-            if floor in figures and ours["ci_low"] <= figures[floor]["ci_high"]
+            if floor in figures and not _stands_above(run, metric, floor, figures)
         ]
     return sentences
+
+
+def _stands_above(run: Path, metric: str, floor: str, figures: dict[str, dict[str, float]]) -> bool:
+    """Whether the paired difference excludes zero; where the run has none, whether the two intervals are apart."""
+    shown = json.loads((run / "evaluation" / "shown.json").read_text())
+    for each in shown["comparisons"]:
+        if (each["metric"], each["floor"], each["task"]) == (metric, floor, "conversion"):
+            return float(each["ci_low"]) > 0
+    return figures["lowerfunnel"]["ci_low"] > figures[floor]["ci_high"]
 
 
 if __name__ == "__main__":

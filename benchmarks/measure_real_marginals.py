@@ -38,6 +38,12 @@ def retailrocket(folder: Path) -> list[Entry]:
     return [
         ("funnel", marginals.buyers_funnel(user, step), len(events), note),
         ("gaps_s", marginals.gaps(user, t), len(events), note),
+        (
+            "cart_to_purchase_s",
+            marginals.cart_to_purchase(user, column(events, "item_id"), t, step),
+            len(events),
+            note,
+        ),
         ("sessions", marginals.sessions(user, t), len(events), note),
         ("items", marginals.tail(column(events, "item_id")), len(events), note),
         ("rhythm", marginals.rhythm(t), len(events), note),

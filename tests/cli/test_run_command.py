@@ -321,7 +321,7 @@ def test_every_command_explains_itself(call):
     commands = {command.callback.__name__ for command in app.registered_commands}
     assert commands == {"version", "run", "recommend", "evaluate", "report", "check", "settings"}
     of_world = {command.callback.__name__ for command in world.app.registered_commands}
-    assert of_world == {"make", "experiment"}
+    assert of_world == {"make", "describe", "experiment"}
     for words in [*([name] for name in commands), ["world"], *(["world", name] for name in of_world)]:
         assert call(*words, "--help").status == 0
 

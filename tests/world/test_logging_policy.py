@@ -143,7 +143,7 @@ def test_an_advertiser_that_has_spent_its_budget_is_not_shown_in_the_next_hours(
     config = lively()
     world = World(replace(config, advertisers=replace(config.advertisers, daily_budget_clicks=200.0)))
     outcomes = world.play(world.logging_policy, 0)
-    hour = (outcomes.t_us_N - world.start_us) // 3_600_000_000
+    hour = np.minimum((outcomes.t_us_N - world.start_us) // 3_600_000_000, 23)
     budget_A = world.population.advertisers.daily_budget_A
     spent_AH = np.zeros((len(budget_A), 24))
     np.add.at(spent_AH, (outcomes.advertiser_N, hour), outcomes.cost_N)

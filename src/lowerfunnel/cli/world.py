@@ -68,6 +68,7 @@ def experiment(
     """Let a run's model choose the ads of the days after its log, and compare it with another policy."""
     from lowerfunnel.pipeline.console import Console
     from lowerfunnel.pipeline.run_experiment import experiment_on_run
+    from lowerfunnel.world.experiment import write_experiment
     from lowerfunnel.world.experiment.table import experiment_table
 
     console = rich.console.Console()
@@ -81,7 +82,7 @@ def experiment(
             limit_s=limit_s,
             progress=progress,
         )
-    result.write(folder)
+    write_experiment(result, folder)
     console.print(experiment_table(result))
     console.out(f"page: {(folder / 'experiment.html').resolve()}", highlight=False)
 

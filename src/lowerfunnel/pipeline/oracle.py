@@ -20,8 +20,9 @@ _BLOCK = 256
 class OracleRetriever:
     """Ranks all items by how many purchases of each its user truly starts in the days after the request.
 
-    It knows tastes, missions and their ends; only the draws are hidden from it, so what it misses nobody can find. It
-    does not know which ads will be shown, and leaves out what they add.
+    It knows tastes, missions and their ends, and not the draws: neither those to come nor those that were. So it can
+    miss what lies in a cart already, which the log may tell. It does not know which ads will be shown, and leaves out
+    what they add.
     """
 
     def __init__(self, world: World, users: Vocabulary, items: Vocabulary, *, days: int) -> None:

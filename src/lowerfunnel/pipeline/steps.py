@@ -258,7 +258,9 @@ class Run:
             for floor in retrievers:
                 if floor == "lowerfunnel":
                     continue
-                for metric in dict.fromkeys((recipe.evaluation.headline, "recall@100", "hr@10", "ndcg@10")):
+                for metric in dict.fromkeys(
+                    (recipe.evaluation.headline, "recall@20", "recall@100", "hr@10", "ndcg@10")
+                ):
                     found = result.difference("lowerfunnel", floor, metric, n_boot=recipe.evaluation.bootstrap)
                     comparisons.append(
                         {"metric": metric, "floor": floor, "task": task, "slice": "all", "difference": found.value,

@@ -70,7 +70,7 @@ def draw_organic(
     pause_s_N = config.pause_s * np.exp(config.pause_spread * rng.standard_normal(len(user_N)))
     since_N = np.cumsum(pause_s_N)
     since_N -= np.repeat(since_N[np.cumsum(looks_V) - looks_V], looks_V)
-    t_us_N = np.minimum(t_us_N + (since_N * SECOND_US).astype(np.int64), (day + 1) * DAY_US - 1)
+    t_us_N = t_us_N + (since_N * SECOND_US).astype(np.int64)
 
     ends = intents.ends(np.flatnonzero(users.is_person_U & (users.joins_day_U <= day)), day)
     # The purchase itself may take a while: the look that leads to it is the mission's last.

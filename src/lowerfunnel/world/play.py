@@ -36,6 +36,7 @@ def play_day(
     items, advertisers = population.items, population.advertisers
     spent_A = np.zeros(len(advertisers))
     marks = np.searchsorted(traffic.t_us_R, day * DAY_US + np.arange(25) * HOUR_US)
+    marks[-1] = len(traffic)  # a visit may go on past midnight
     hours = []
     for hour in range(24):
         rows = slice(int(marks[hour]), int(marks[hour + 1]))

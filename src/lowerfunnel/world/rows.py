@@ -46,7 +46,7 @@ class EventRows:
     def __len__(self) -> int:
         return len(self.t_us_N)
 
-    def take(self, rows: Ints | Bools) -> "EventRows":
+    def take(self, rows: Ints | Bools | slice) -> "EventRows":
         """Return the rows at these positions, or where a mask is true; `repeats_N` goes with them as it is."""
         return EventRows(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 

@@ -22,7 +22,7 @@ HOUR_SHARE /= HOUR_SHARE.sum()
 class SeasonConfig:
     """The calendar of demand."""
 
-    weekend_lift: float = 1.2
+    weekend_lift: float = 0.75
     """Visits on a Saturday or Sunday, relative to other days."""
     sale_every_days: int = 28
     """Days from the start of one sale to the start of the next."""

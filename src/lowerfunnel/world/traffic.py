@@ -46,7 +46,7 @@ class TrafficConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Traffic:
-    """The R requests of one day in order of time, with what is hidden behind them."""
+    """The R requests of the visits that begin on one day, in order of time, with what is hidden behind them."""
 
     request_R: Ints
     t_us_R: Ints
@@ -106,7 +106,6 @@ def draw_traffic(
     t_us_R = np.repeat(t_us_V, per_visit_V) + ((step_R * 90 + rng.uniform(0, 60, len(user_R))) * SECOND_US).astype(
         np.int64
     )
-    t_us_R = np.minimum(t_us_R, (day + 1) * DAY_US - 1)
     order_R = np.lexsort((user_R, t_us_R))
     user_R, t_us_R = user_R[order_R], t_us_R[order_R]
     day_R = t_us_R / DAY_US

@@ -201,6 +201,7 @@ class World:
         """Return what the platform logs of a day: its own events, and those reported before the log ends."""
         end_us = self.config.days * DAY_US
         impressions, engaged = _own_events(traffic, reactions)
+        impressions = impressions.take(slice(int(np.searchsorted(impressions.t_us_N, end_us))))
         clicked = np.flatnonzero(reactions.clicked_N)
         fake = make_up(
             self.config.tracking,

@@ -10,7 +10,7 @@ import pytest
 from small_arena import SLOTS, ByQuality, SmallArena
 
 from lowerfunnel.errors import PolicyError, UnavailableError
-from lowerfunnel.world.experiment import Experiment, experiment
+from lowerfunnel.world.experiment import Experiment, experiment, write_experiment
 from lowerfunnel.world.policy import Requests, Slate
 
 
@@ -142,13 +142,13 @@ def test_the_order_of_the_days_changes_no_total(arena: SmallArena) -> None:
 def test_the_same_seed_gives_the_same_file(arena: SmallArena, played: Experiment, tmp_path: Path) -> None:
     again = experiment(arena, ByQuality(arena, noise=0.5, name="noisy"), ByQuality(arena), days=range(3, 7), n_boot=300)
     for folder, result in (("one", played), ("two", again)):
-        result.write(tmp_path / folder)
+        write_experiment(result, tmp_path / folder)
     for name in ("experiment.json", "experiment.html"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_the_file_holds_one_flat_row_per_figure(played: Experiment, tmp_path: Path) -> None:
-    played.write(tmp_path / "deep" / "out")
+    write_experiment(played, tmp_path / "deep" / "out")
     written = json.loads((tmp_path / "deep" / "out" / "experiment.json").read_text())
     assert written["data"] == "synthetic"
     row = written["rows"][0]

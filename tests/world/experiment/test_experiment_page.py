@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small_arena import ByQuality, SmallArena
 
-from lowerfunnel.world.experiment import Experiment, experiment
+from lowerfunnel.world.experiment import Experiment, experiment, write_experiment
 from lowerfunnel.world.experiment.render import render_experiment
 from lowerfunnel.world.experiment.words import BY_NAME as METRIC
 from lowerfunnel.world.experiment.words import headline, relative, shown_difference, shown_value
@@ -123,7 +123,7 @@ def test_relative_differences_have_a_sign() -> None:
     CHROMIUM is None, reason="needs a browser; install one with: apt-get update && apt-get install -y chromium"
 )
 def test_a_browser_draws_every_chart_in_silence(better: Experiment, tmp_path: Path) -> None:
-    better.write(tmp_path)
+    write_experiment(better, tmp_path)
     command = [
         str(CHROMIUM),
         *FLAGS,

@@ -25,7 +25,7 @@ MODEL_MEANINGS = {
     "itemknn": "items that go together with the user's own, by co-occurrence",
     "als": "matrix factorisation by alternating least squares",
     "own_history": "the user's own carts and views, given back",
-    "oracle": "what the synthetic world itself knows of each user's demand; only luck is hidden from it",
+    "oracle": "what the synthetic world itself knows of each user's demand; it does not look into carts that are filled already",
 }
 
 FAMILY_NAMES = {

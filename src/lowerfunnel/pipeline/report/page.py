@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lowerfunnel.page import Spec
+from lowerfunnel.page.controls import Chart
 from lowerfunnel.page.formats import compact, count, duration, finite, hours, interval, percent
 from lowerfunnel.pipeline.report import charts, log_charts, results
 from lowerfunnel.pipeline.report.cards import Card, cards
@@ -89,8 +90,8 @@ class Page:
     facts: list[tuple[str, str, str]] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     specs: dict[str, Spec] = field(default_factory=dict)
-    curves: results.Chart | None = None
-    slices: results.Chart | None = None
+    curves: Chart | None = None
+    slices: Chart | None = None
     slice_names: list[str] = field(default_factory=list)
     coverage: results.Coverage | None = None
     training: list[Titled] = field(default_factory=list)

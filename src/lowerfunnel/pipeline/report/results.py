@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lowerfunnel.page import Record, Spec
+from lowerfunnel.page import Record
+from lowerfunnel.page.controls import Chart, Choice, Control
 from lowerfunnel.page.formats import count, finite, interval
 from lowerfunnel.pipeline.report import charts
 from lowerfunnel.pipeline.report.data import OUR_MODEL, MetricRow
@@ -25,33 +26,6 @@ from lowerfunnel.pipeline.report.headline import Headline
 CURVE_FAMILIES = ("micro_recall", "recall", "hr", "ndcg", "mrr")
 MOST_SLICES = 14
 """Slices drawn at most; the table below holds all of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One button above a chart."""
-
-    value: str
-    shown: str
-    meaning: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """A row of buttons that sets one parameter of a chart."""
-
-    param: str
-    label: str
-    choices: tuple[Choice, ...]
-    first: str
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A chart with its buttons."""
-
-    spec: Spec
-    controls: tuple[Control, ...]
 
 
 def usable(rows: Sequence[MetricRow]) -> list[MetricRow]:

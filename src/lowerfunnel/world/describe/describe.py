@@ -6,6 +6,7 @@ from pathlib import Path
 from lowerfunnel.files import write_json, write_text
 from lowerfunnel.world.describe.comparison import UNMATCHED, Comparison, compare
 from lowerfunnel.world.describe.measure import Measured, measure_world
+from lowerfunnel.world.describe.render import render_description
 from lowerfunnel.world.make import load_world
 
 
@@ -18,8 +19,6 @@ class Description:
 
     def write(self, out: Path, *, title: str) -> None:
         """Write `describe.json` and `describe.html` into the folder `out`, which is made if it is not there."""
-        from lowerfunnel.world.describe.render import render_description
-
         out.mkdir(parents=True, exist_ok=True)
         write_json(
             out / "describe.json",
@@ -32,7 +31,7 @@ class Description:
                 "unmatched": [{"what": what, "why": why} for what, why in UNMATCHED],
             },
         )
-        write_text(out / "describe.html", render_description(self, title=title))
+        write_text(out / "describe.html", render_description(self.measured, self.comparisons, title=title))
 
 
 def describe(folder: Path) -> Description:

@@ -54,6 +54,34 @@ def gap_curve(user_E: Ints, t_s_E: Ints, *, points: int = 40) -> list[tuple[floa
     return [(float(np.quantile(gap_G, q)), float(q)) for q in share] if len(gap_G) else []
 
 
+def cart_to_purchase(user_E: Ints, item_E: Ints, t_s_E: Ints, step_E: Ints) -> Figures:
+    """Return quantiles of the seconds from a user's last cart of an item to its purchase.
+
+    Purchases without a cart before them are left out, and repeats at the same second count once.
+
+    Args:
+        user_E: Users.
+        item_E: Items.
+        t_s_E: Seconds.
+        step_E: 1 for a cart, 2 for a purchase; others are left out.
+    """
+    asked_E = (step_E == 1) | (step_E == 2)
+    user_E, item_E, t_s_E, step_E = (column[asked_E] for column in (user_E, item_E, t_s_E, step_E))
+    order_E = np.lexsort((step_E, t_s_E, item_E, user_E))
+    user_E, item_E, t_s_E, step_E = (column[order_E] for column in (user_E, item_E, t_s_E, step_E))
+    place_E = np.arange(len(user_E))
+    new_E, repeat_E = np.ones(len(user_E), np.bool_), np.zeros(len(user_E), np.bool_)
+    new_E[1:] = (user_E[1:] != user_E[:-1]) | (item_E[1:] != item_E[:-1])
+    repeat_E[1:] = ~new_E[1:] & (t_s_E[1:] == t_s_E[:-1]) & (step_E[1:] == step_E[:-1])
+    first_E = np.maximum.accumulate(np.where(new_E, place_E, 0))
+    cart_E = np.maximum.accumulate(np.where(step_E == 1, place_E, -1))
+    after_E = np.flatnonzero((step_E == 2) & ~repeat_E & (cart_E >= first_E))
+    if not len(after_E):
+        return {}
+    delay_s = t_s_E[after_E] - t_s_E[cart_E[after_E]]
+    return {name: float(np.quantile(delay_s, q)) for name, q in GAP_QUANTILES.items()}
+
+
 def sessions(user_E: Ints, t_s_E: Ints) -> Figures:
     """Return the mean number of events of a session, the share of sessions with one event, and their 90% quantile."""
     if not len(user_E):

@@ -5,11 +5,13 @@ Shape letters: E events that are no impressions, N impressions of one day.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from lowerfunnel.errors import RunError
 from lowerfunnel.world.describe import marginals
@@ -79,6 +81,7 @@ def _measure(folder: Path) -> Measured:
     groups: dict[str, Figures] = {
         "funnel": marginals.buyers_funnel(user_E, step_E),
         "gaps_s": marginals.gaps(user_E[shop_E], t_s_E[shop_E]),
+        "cart_to_purchase_s": marginals.cart_to_purchase(user_E, item_E, t_s_E, step_E),
         "sessions": marginals.sessions(user_E[shop_E], t_s_E[shop_E]),
         "items": marginals.tail(tail_E),
         "brands": marginals.tail(advertiser_I[tail_E]),
@@ -110,7 +113,7 @@ def _codes(items: pa.Table, name: str) -> marginals.Ints:
 
 
 def _ads(
-    shown_P: marginals.Ints, clicked_P: marginals.Ints, dwell_s: pa.ChunkedArray, action_E: np.typing.NDArray[np.str_]
+    shown_P: marginals.Ints, clicked_P: marginals.Ints, dwell_s: pa.ChunkedArray, action_E: NDArray[Any]
 ) -> Figures:
     if not shown_P.sum():
         return {}
@@ -124,7 +127,7 @@ def _ads(
     return figures
 
 
-def _reports(events: pa.Table, action_E: np.typing.NDArray[np.str_], t_us_E: marginals.Ints) -> Figures:
+def _reports(events: pa.Table, action_E: NDArray[Any], t_us_E: marginals.Ints) -> Figures:
     """Return what is only known of reported events: delays, repeats, returns."""
     received = events["received_ts"].cast(pa.int64()).to_numpy()
     conversion_E = action_E == "checkout"

@@ -1,23 +1,21 @@
 """The page of a description: everything its template needs, computed."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import altair as alt
 
 from lowerfunnel.page import Record, Spec, finish, inline, render_page
 from lowerfunnel.page.formats import compact, percent
 from lowerfunnel.world.describe.comparison import UNMATCHED, Comparison, real_curve
+from lowerfunnel.world.describe.measure import Measured
 from lowerfunnel.world.describe.words import real_span, shown
-
-if TYPE_CHECKING:
-    from lowerfunnel.world.describe.describe import Description
 
 SIMULATED = "simulated"
 _COLOURS = ("var(--m-lowerfunnel)", "var(--s1)", "var(--s2)", "var(--s3)", "var(--s4)", "var(--s5)", "var(--s6)")
 _GROUPS = {
     "funnel": "From view to purchase",
     "gaps_s": "Time between events",
+    "cart_to_purchase_s": "From cart to purchase",
     "sessions": "Sessions",
     "items": "Long tail of items",
     "brands": "Brands",
@@ -27,12 +25,13 @@ _GROUPS = {
     "ads": "Ads",
     "rhythm": "Rhythm",
 }
+_ROW_PX = 36
+"""Height of a figure's name and what is drawn below it."""
 Curve = Sequence[tuple[float, float]]
 
 
-def render_description(description: "Description", *, title: str) -> str:
-    """Return the page of a description. The same description gives the same page."""
-    measured, rows = description.measured, description.comparisons
+def render_description(measured: Measured, rows: Sequence[Comparison], *, title: str) -> str:
+    """Return the page of a description. The same figures give the same page."""
     specs: dict[str, Spec] = {
         "ratios": _ratios(rows),
         "gaps": _curves(
@@ -59,7 +58,7 @@ def render_description(description: "Description", *, title: str) -> str:
         title=title,
         kind="synthetic",
         specs=specs,
-        height=26 * len(rows) + 60,
+        height=_ROW_PX * len(rows) + 60,
         matched=sum(row.matched for row in rows),
         rows=[
             {
@@ -68,12 +67,12 @@ def render_description(description: "Description", *, title: str) -> str:
                 "simulated": shown(row.simulated, row.unit),
                 "real": real_span(row),
                 "sources": ", ".join(row.real),
-                "note": row.note,
                 "matched": row.matched,
                 "factor": f"{row.factor:g}",
             }
             for row in rows
         ],
+        sources=sorted({(source, note) for row in rows for source, note in row.notes.items()}),
         facts=[(name.replace("_", " "), compact(count)) for name, count in measured.actions.items()],
         truth=[
             ("true purchases", compact(truth["purchases"])),
@@ -111,14 +110,18 @@ def _ratios(rows: Sequence[Comparison]) -> Spec:
         )
     order = [record["name"] for record in records]
     axis = alt.Axis(
-        values=[0.1, 0.2, 0.5, 1, 2, 5, 10, 50],
+        values=[0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 50],
         labelExpr="datum.value + '\u00d7'",
         grid=True,
         domain=False,
         ticks=False,
     )
     scale = alt.Scale(type="log")
-    y = alt.Y("name:N", sort=order, title=None, axis=alt.Axis(labelColor="var(--ink)", labelLimit=260))
+    # Each name stands above its own row, inside the plot: beside it, it would leave a phone no room to plot in.
+    names = alt.Axis(
+        labelColor="var(--ink)", labelLimit=0, labelAlign="left", labelPadding=0, labelOffset=-_ROW_PX // 3
+    )
+    y = alt.Y("name:N", sort=order, title=None, axis=names)
     tooltip = [
         alt.Tooltip(f"{field}:N", title=title)
         for field, title in (("name", " "), ("simulated", "simulated"), ("real", "real"))
@@ -135,7 +138,7 @@ def _ratios(rows: Sequence[Comparison]) -> Spec:
         "matched:N", legend=None, scale=alt.Scale(domain=["within", "outside"], range=["var(--good)", "var(--bad)"])
     )
     dot = base.mark_point(filled=True, opacity=1, size=85).encode(x=x, y=y, color=colour, tooltip=tooltip)
-    return finish(alt.layer(allowed, real, dot).properties(width="container", height=26 * len(records)))
+    return finish(alt.layer(allowed, real, dot).properties(width="container", height=_ROW_PX * len(records)))
 
 
 def _curves(curves: Mapping[str, Curve], *, x: str, y: str, log: bool) -> Spec:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from lowerfunnel.page import Spec, render_page
+from lowerfunnel.page.controls import Chart, Choice, Control
 from lowerfunnel.page.formats import compact, count, percent
 from lowerfunnel.world.experiment import charts
 from lowerfunnel.world.experiment.metrics import METRICS
@@ -37,32 +38,6 @@ _SLICE_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One button."""
-
-    value: str
-    shown: str
-    meaning: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """A row of buttons that set a parameter of a chart."""
-
-    label: str
-    param: str
-    first: str
-    choices: tuple[Choice, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Controlled:
-    """What the template's `controls` asks for."""
-
-    controls: tuple[Control, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Line:
     """One metric as the tables show it."""
 
@@ -84,7 +59,7 @@ class Line:
 @dataclass(slots=True)
 class _Page:
     specs: dict[str, Spec] = field(default_factory=dict)
-    controls: dict[str, Controlled] = field(default_factory=dict)
+    controls: dict[str, Chart] = field(default_factory=dict)
 
 
 def render_experiment(result: Experiment) -> str:
@@ -175,7 +150,7 @@ def _slices(page: _Page, result: Experiment) -> None:
     records = [{**_dot(row, _SLICE_NAMES[row.slice]), "metric": row.metric} for row in shown]
     page.specs["slices"] = charts.forest(records, span=_span(shown), first=first)
     choices = tuple(Choice(m, BY_NAME[m].shown, BY_NAME[m].meaning) for m in dict.fromkeys(r.metric for r in shown))
-    page.controls["slices"] = Controlled((Control("Metric", "metric", first, choices),))
+    page.controls["slices"] = Chart(page.specs["slices"], (Control("metric", "Metric", choices, first),))
 
 
 def _dot(row: Row, shown: str) -> dict[str, object]:
@@ -224,7 +199,7 @@ def _daily(page: _Page, result: Experiment) -> None:
             tips.append({"metric": name, "day": when, "when": str(when), **texts})
     page.specs["daily"] = charts.daily(records, tips, first=_DAILY[0], units={m: BY_NAME[m].unit for m in _DAILY})
     choices = tuple(Choice(name, BY_NAME[name].shown, BY_NAME[name].meaning) for name in _DAILY)
-    page.controls["daily"] = Controlled((Control("Metric", "metric", _DAILY[0], choices),))
+    page.controls["daily"] = Chart(page.specs["daily"], (Control("metric", "Metric", choices, _DAILY[0]),))
     so_far = [
         {
             "days": number,

@@ -1,15 +1,8 @@
 """The result of an experiment, as figures: what `experiment.json` holds and the page shows."""
 
 import dataclasses
-import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from lowerfunnel.files import disk_errors, write_json, write_text
-
-SIGNIFICANT_DIGITS = 9
-"""Digits kept in `experiment.json`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,20 +113,6 @@ class Experiment:
             "curves": {name: [dataclasses.asdict(curve) for curve in curves] for name, curves in self.curves.items()},
         }
 
-    def write(self, folder: Path) -> None:
-        """Write `experiment.json` and `experiment.html` into a folder, which is made if it is not there.
-
-        Raises:
-            RunError: If they cannot be written.
-        """
-        from lowerfunnel.world.experiment.render import render_experiment
-
-        page = render_experiment(self)
-        with disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "experiment.json", _rounded(self.to_json()))
-        write_text(folder / "experiment.html", page)
-
     def _flat(self, row: Row) -> dict[str, Any]:
         flat: dict[str, Any] = {
             "metric": row.metric,
@@ -150,13 +129,3 @@ class Experiment:
             flat |= dataclasses.asdict(row.power)
         flat["data"] = "synthetic"
         return flat
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
-    if isinstance(value, float) and value != 0 and math.isfinite(value):
-        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
-    return value
