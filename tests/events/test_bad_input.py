@@ -350,7 +350,7 @@ def test_a_store_that_is_not_whole_is_refused(tmp_path):
     with pytest.raises(RunError, match="holds no store"):
         EventStore.open(tmp_path)
     write(store.path, "store.json", '{"info": {"version": 99}, "files": {}}')
-    with pytest.raises(RunError, match="has version 99, and this program reads version 2"):
+    with pytest.raises(RunError, match="has version 99, and this program reads version 3"):
         EventStore.open(store.path)
     write(store.path, "store.json", "{")
     with pytest.raises(RunError, match=r"store\.json cannot be read"):

@@ -3,6 +3,7 @@
 import pytest
 
 from lowerfunnel.labels.settings import LabelConfig, SplitConfig
+from lowerfunnel.retrieval.settings import TowerConfig
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,10 @@ def test_a_split_that_holds_nothing_out_is_refused(split: dict[str, float], sent
 def test_labels_without_a_positive_are_refused(labels: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         LabelConfig(**labels)
+
+
+def test_an_order_that_came_back_is_nothing_to_learn_from_unless_it_is_named() -> None:
+    labels = LabelConfig()
+    assert "return" not in {*labels.conversions, *labels.weights}
+    assert "return" not in TowerConfig().history_actions
+    assert "return" in TowerConfig(history_actions=("return",)).history_actions

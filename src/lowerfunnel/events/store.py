@@ -20,7 +20,7 @@ from lowerfunnel.errors import ConfigError, RunError
 from lowerfunnel.events.schema import IdType
 from lowerfunnel.files import sha256_of_file, write_json
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 Order = Literal["time", "sequence", "none"]
 
 
