@@ -56,7 +56,8 @@ def rees46_sessions(folder: Path) -> list[Entry]:
     note = "two days of 2019, nearly all views; prices are normalised and cannot be compared"
     brand, category = column(events, "brand_id"), column(events, "category_id")
     session = column(events, "session_id")
-    size = np.unique(session, return_counts=True)[1]
+    # -1 stands for no session at all.
+    size = np.unique(session[session != -1], return_counts=True)[1]
     known = brand >= 0
     return [
         ("brands", marginals.tail(brand[known].astype(np.int64)), int(known.sum()), note),
