@@ -118,7 +118,7 @@ def ipinyou(folder: Path) -> list[Entry]:
     click = np.concatenate(
         [column(pq.read_table(folder / f"{part}_auctions.parquet"), "click") for part in ("validation", "test")]
     )
-    shown = marginals.clicks(click > 0, np.zeros(len(click), np.int64))
+    shown = marginals.clicks(np.array([len(click)]), np.array([(click > 0).sum()]))
     return [("ads", shown, len(click), "one advertiser's auctions, display ads")]
 
 
@@ -126,7 +126,7 @@ def open_bandit(folder: Path) -> list[Entry]:
     parts = [pq.read_table(folder / f"random_{campaign}.parquet") for campaign in ("men", "women")]
     click = np.concatenate([column(part, "click") for part in parts]) > 0
     position = np.concatenate([column(part, "position") for part in parts]).astype(np.int64)
-    figures = marginals.clicks(click, position)
+    figures = marginals.clicks(np.bincount(position), np.bincount(position[click], minlength=position.max() + 1))
     return [("ads", figures, len(click), "evenly drawn fashion items; some 100 clicks, so very noisy")]
 
 

@@ -133,11 +133,6 @@ class Intents:
         category_N: Ints = np.where(u_N < share_N, missions.category_N, self._users.taste_UT[user_N, pick_N])
         return category_N
 
-    def is_on(self, missions: Missions, category_N: Ints) -> Bools:
-        """Return whether each mission is about the given category."""
-        on_N: Bools = missions.category_N == category_N
-        return on_N
-
     def _period(self, user_N: Ints, day_N: Floats) -> Ints:
         period_N: Ints = np.floor(day_N / self._config.mission_period_days + self._phase(user_N)).astype(np.int64)
         return period_N

@@ -49,8 +49,3 @@ class Shelf:
     def holds(self, category_N: Ints) -> Bools:
         """Return whether each category has anything on the shelf."""
         return self._mark_K1[category_N + 1] > self._mark_K1[category_N]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing at all is available."""
-        return not self._end_I[-1] > 0

@@ -80,13 +80,13 @@ def test_prices_spread_over_everything_and_within_categories():
 
 
 def test_clicks_by_position_are_relative_to_the_first():
-    position = np.repeat([1, 2, 3], 100)
-    clicked = np.concatenate([np.arange(100) < n for n in (20, 10, 5)])
-    assert marginals.clicks(clicked, position) == {
+    assert marginals.clicks(np.array([0, 100, 100, 100]), np.array([0, 20, 10, 5])) == {
         "ctr": 35 / 300,
         "position_2_over_1": 0.5,
         "position_3_over_1": 0.25,
     }
+    assert marginals.clicks(np.array([200]), np.array([1])) == {"ctr": 0.005}
+    assert marginals.clicks(np.zeros(4, np.int64), np.zeros(4, np.int64)) == {}
 
 
 def test_a_weekend_is_told_from_weekdays():

@@ -164,16 +164,20 @@ def rhythm(t_s_E: Ints) -> Figures:
     return figures
 
 
-def clicks(clicked_N: NDArray[np.bool_], position_N: Ints) -> Figures:
-    """Return the click-through rate, and that of positions 2 and 3 relative to the first."""
-    if not len(clicked_N):
+def clicks(shown_P: Ints, clicked_P: Ints) -> Figures:
+    """Return the click-through rate, and that of positions 2 and 3 relative to the first.
+
+    Args:
+        shown_P: Ads shown in each position; position 0 stands for one that is not known.
+        clicked_P: Those of them that were clicked.
+    """
+    if not shown_P.sum():
         return {}
-    figures = {"ctr": float(clicked_N.mean())}
-    first = clicked_N[position_N == 1]
-    for position in (2, 3):
-        there = clicked_N[position_N == position]
-        if len(there) and first.any():
-            figures[f"position_{position}_over_1"] = float(there.mean() / first.mean())
+    figures = {"ctr": float(clicked_P.sum() / shown_P.sum())}
+    if len(clicked_P) > 1 and clicked_P[1]:
+        first = clicked_P[1] / shown_P[1]
+        known = (position for position in (2, 3) if position < len(shown_P) and shown_P[position])
+        figures |= {f"position_{p}_over_1": float(clicked_P[p] / shown_P[p] / first) for p in known}
     return figures
 
 

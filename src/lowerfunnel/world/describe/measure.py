@@ -115,12 +115,7 @@ def _codes(items: pa.Table, name: str) -> marginals.Ints:
 def _ads(
     shown_P: marginals.Ints, clicked_P: marginals.Ints, dwell_s: pa.ChunkedArray, action_E: NDArray[Any]
 ) -> Figures:
-    if not shown_P.sum():
-        return {}
-    figures = {"ctr": float(clicked_P.sum() / shown_P.sum())}
-    if clicked_P[1]:
-        first = clicked_P[1] / shown_P[1]
-        figures |= {f"position_{p}_over_1": float(clicked_P[p] / shown_P[p] / first) for p in (2, 3) if shown_P[p]}
+    figures = marginals.clicks(shown_P, clicked_P)
     dwell_E = dwell_s.to_numpy()[action_E == "click"]
     if len(dwell_E):
         figures["long_click_share"] = float((dwell_E > LONG_CLICK_S).mean())
