@@ -69,3 +69,10 @@ def test_another_version_of_the_program_starts_from_the_import(monkeypatch):
     before = made()
     monkeypatch.setattr("lowerfunnel.pipeline.fingerprints.__version__", "99")
     assert made()["import"] != before["import"]
+
+
+def test_a_store_of_another_layout_is_imported_again(monkeypatch):
+    before = import_fingerprint("log")
+    assert import_fingerprint("log") == before
+    monkeypatch.setattr("lowerfunnel.pipeline.fingerprints.STORE_VERSION", 99)
+    assert import_fingerprint("log") != before

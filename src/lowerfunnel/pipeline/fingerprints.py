@@ -10,6 +10,7 @@ from lowerfunnel import __version__
 from lowerfunnel.config import settings_to_dict
 from lowerfunnel.errors import DataError
 from lowerfunnel.events.fingerprint import fingerprint
+from lowerfunnel.events.store import STORE_VERSION
 from lowerfunnel.pipeline import assemble
 from lowerfunnel.pipeline.recipe import Recipe
 from lowerfunnel.pipeline.run_folder import chain
@@ -45,8 +46,8 @@ def log_fingerprint(recipe: Recipe, data: Path | None) -> str:
 
 
 def import_fingerprint(log: str) -> str:
-    """Return what the import step is made from: a log and this program."""
-    return chain(_FORMAT, __version__, log)
+    """Return what the import step is made from: a log, the layout of stores and this program."""
+    return chain(_FORMAT, STORE_VERSION, __version__, log)
 
 
 def fingerprints(recipe: Recipe, imported: str) -> dict[str, str]:
