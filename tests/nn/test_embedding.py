@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lowerfunnel.nn.embedding import EmbeddingTable, RowwiseAdagrad
-from lowerfunnel.nn.layers import ResidualMLP, pool_rows
+from lowerfunnel.nn.layers import pool_rows
 
 
 def table(rows: int = 6, width: int = 4) -> EmbeddingTable:
@@ -59,11 +59,3 @@ def test_pooling_is_a_weighted_mean_and_an_empty_bag_is_zero() -> None:
     assert weight.grad is not None
     assert torch.isfinite(rows.grad).all()
     assert weight.grad.tolist() == pytest.approx([0.0, 0.0, 0.0], abs=1e-6)
-
-
-def test_a_residual_mlp_is_the_identity_at_first() -> None:
-    x = torch.randn(3, 4)
-    for hidden in ((), (8,), (8, 5)):
-        mlp = ResidualMLP(4, hidden, generator=torch.Generator().manual_seed(0))
-        assert torch.equal(mlp(x), x)
-    assert len(list(mlp.parameters())) == 6

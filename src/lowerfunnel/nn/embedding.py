@@ -80,8 +80,3 @@ class RowwiseAdagrad:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the accumulators by table name."""
         return dict(self._accumulator_N)
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what `state_dict` returned."""
-        for name, accumulator_N in self._accumulator_N.items():
-            accumulator_N.copy_(state[name])
