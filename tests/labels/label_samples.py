@@ -11,7 +11,7 @@ from lowerfunnel.events.build import build_store
 from lowerfunnel.events.settings import LogConfig, SourceConfig
 from lowerfunnel.events.store import EventStore
 from lowerfunnel.labels.build import LabelInfo, build_labels
-from lowerfunnel.labels.settings import LabelConfig, SplitConfig
+from lowerfunnel.labels.settings import DwellConfig, LabelConfig, SplitConfig
 
 DAY_US = 86_400_000_000
 START_US = 1_700_000_000_000_000
@@ -28,6 +28,10 @@ class Event(NamedTuple):
     action: str = "checkout"
     t: int = 0
     surface: str | None = None
+    request: str | None = None
+    dwell_s: float | None = None
+    query: str | None = None
+    context: Id | None = None
 
 
 def store_of(
@@ -53,8 +57,14 @@ def store_of(
             "action": pa.array([event.action for event in given], pa.string()),
             **place,
         }
-        if any(event.surface is not None for event in given):
-            columns["surface"] = pa.array([event.surface for event in given], pa.string())
+        optional = {
+            "surface": [event.surface for event in given],
+            "request_id": [event.request for event in given],
+            "dwell_s": [event.dwell_s for event in given],
+            "query": [event.query for event in given],
+            "context_item_id": [event.context for event in given],
+        }
+        columns |= {name: pa.array(values) for name, values in optional.items() if any(v is not None for v in values)}
         return source(name, pa.table(columns), time_unit="us")
 
     place = {}
@@ -80,8 +90,16 @@ def labels_of(store: EventStore, config: LabelConfig, *, seed: int = 0, name: st
     return out, build_labels(store, config, out, seed=seed)
 
 
-def config_of(strategy: str, *, split: dict[str, object] | None = None, **labels: object) -> LabelConfig:
-    return LabelConfig(split=SplitConfig(strategy=strategy, **(split or {})), **labels)
+def config_of(
+    strategy: str,
+    *,
+    split: dict[str, object] | None = None,
+    dwell: dict[str, object] | None = None,
+    **labels: object,
+) -> LabelConfig:
+    return LabelConfig(
+        split=SplitConfig(strategy=strategy, **(split or {})), dwell=DwellConfig(**(dwell or {})), **labels
+    )
 
 
 def table(labels: Path, name: str) -> list[dict[str, object]]:

@@ -13,9 +13,9 @@ from lowerfunnel.errors import DataError, UnavailableError
 
 FEW = settings(max_examples=12, deadline=None)
 
-events = st.builds(
-    Event, st.integers(0, 5), st.integers(0, 5), st.sampled_from(["view", "checkout", "lead"]), st.integers(0, 40)
-)
+events = st.tuples(
+    st.integers(0, 5), st.integers(0, 5), st.sampled_from(["view", "checkout", "lead"]), st.integers(0, 40)
+).map(lambda row: Event(*row))
 logs = st.lists(
     events, min_size=15, max_size=70, unique_by=lambda event: (event.user, event.item, event.action, event.t)
 )
@@ -49,7 +49,11 @@ def test_the_last_conversion_is_the_test_and_the_last_but_one_validates(
     assume(round(share * len(eligible)) > 0)
     config = config_of("leave_last_out", split={"validation_share": share}, **CONFIG)
     with tempfile.TemporaryDirectory() as folder:
-        labels, _ = labels_of(store_of(Path(folder), log), config, seed=seed)
+        try:
+            labels, _ = labels_of(store_of(Path(folder), log), config, seed=seed)
+        except DataError:
+            labels = None  # Nothing may be left to learn from.
+        assume(labels is not None)
         test = {user: items[-1] for user, items in converted.items() if len(items) > 1}
         assert {
             row["user_id"]: (row["item_id"], at)

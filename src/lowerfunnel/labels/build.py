@@ -2,7 +2,8 @@
 
 Writes, with source ids: `train.parquet` (positives), `validation.parquet` and `test.parquet` (held-out pairs and the
 point at which they are asked for), `cutoffs.parquet` (per user, where training and where testing stop reading the log;
-null is "never") and, where a cutoff cannot do it, `held_out.parquet` (events that are taken out of the log).
+null is "never"); where a cutoff cannot do it, `held_out.parquet` (events that are taken out of the log); where they are
+asked for, `ignored.parquet` (impressions that nobody engaged with).
 """
 
 import datetime
@@ -31,6 +32,10 @@ class LabelInfo:
     strategy: str
     train: dict[str, int]
     """Positives by action."""
+    without_dwell: int
+    """Positives left out because they are weighed by their dwell, and it is not known."""
+    ignored: int | None
+    """Impressions that nobody engaged with, if they are listed."""
     validation_pairs: int
     test_pairs: int
     validation_from: str | None
@@ -59,26 +64,90 @@ def build_labels(store: EventStore, config: LabelConfig, out: Path, *, seed: int
         UnavailableError: If the split needs what the log does not have.
         DataError: If nothing is left to train on or to measure with.
     """
+    _refuse_what_the_log_lacks(store, config)
     spill = out / ".spill"
     connection = ibis.duckdb.connect(temp_directory=str(spill))
+    # The run shows its own progress; the engine's bar would break into it.
+    connection.raw_sql("SET enable_progress_bar = false")
     try:
         events = expressions.with_order(
             connection.read_parquet(store.event_files(), table_name="events"), store.info.order
         )
         split = _split(connection, store, events, config, seed)
-        order = ["user_id", "t", "seq", "item_id", "action", "surface"]
-        _write(connection, split.train.order_by(order), out / "train.parquet")
+        without_dwell = _write_train(connection, split.train, events, config, out)
         for name, table in (("validation", split.validation), ("test", split.test)):
             _write(connection, table.order_by(["user_id", "item_id", "task"]), out / f"{name}.parquet")
         _write(connection, split.cutoffs.order_by("user_id"), out / "cutoffs.parquet")
         if split.held_out is not None:
             _write(connection, split.held_out.order_by(["user_id", "item_id", "action"]), out / "held_out.parquet")
+        if config.ignored:
+            _write_ignored(connection, split, events, out)
     finally:
         connection.disconnect()
         shutil.rmtree(spill, ignore_errors=True)
-    info = _info(split, config, out)
+    info = _info(split, config, out, without_dwell=without_dwell)
     (out / "labels.json").write_text(json.dumps(asdict(info), indent=2) + "\n")
     return info
+
+
+def _refuse_what_the_log_lacks(store: EventStore, config: LabelConfig) -> None:
+    order, columns = store.info.order, store.info.columns
+    if config.dwell.weight != "none" and "dwell_s" not in columns:
+        raise UnavailableError(
+            f'labels.dwell.weight "{config.dwell.weight}" needs the seconds that a user stayed, and no event of this log has '
+            'a dwell_s; map its column to dwell_s, or set labels.dwell.weight to "none"'
+        )
+    if config.touch_window_h > 0 and order != "time":
+        raise UnavailableError(
+            f"labels.touch_window_h is {config.touch_window_h:g} and needs a log with times, and this one is ordered by "
+            f'"{order}"; set it to 0'
+        )
+    strange = sorted(set(config.surfaces) - set(store.info.surfaces))
+    if strange:
+        raise UnavailableError(
+            f"labels.surfaces names {', '.join(strange)}, and the surfaces of this log are "
+            f"{', '.join(sorted(store.info.surfaces)) or 'not known (no event has a surface)'}; name some of these, or leave "
+            "it out"
+        )
+    missing = [name for name in ("request_id", "surface") if name not in columns]
+    if config.touch_window_h > 0 and missing:
+        raise UnavailableError(
+            f"labels.touch_window_h is {config.touch_window_h:g} and needs the requests in which items were shown, and no "
+            f"event of this log has a {' or a '.join(missing)}; map them, or set it to 0"
+        )
+    if config.ignored and not store.info.actions.get("impression"):
+        raise UnavailableError(
+            "labels.ignored needs what was served, and this log has no event with the action impression (it has "
+            f"{', '.join(store.info.actions)}); map one to it, or set labels.ignored to false"
+        )
+
+
+def _write_train(
+    connection: ibis.BaseBackend, train: ir.Table, events: ir.Table, config: LabelConfig, out: Path
+) -> int:
+    """Write the positives with their weights and requests; return how many had no dwell to be weighed by."""
+    unknown = 0
+    if config.dwell.weight != "none":
+        unknown = int(connection.to_pyarrow(expressions.without_dwell(train, config.dwell).count()).as_py())
+        train = expressions.weighed_by_dwell(train, config.dwell)
+    if config.touch_window_h > 0:
+        train = expressions.credited(train, events, window_h=config.touch_window_h)
+    if config.surfaces:
+        train = train.filter(train.surface.isin(list(config.surfaces)))
+    order = ["user_id", "t", "seq", "item_id", "action", *expressions.REQUEST]
+    _write(connection, train.drop("dwell_s").order_by(order), out / "train.parquet")
+    return unknown
+
+
+def _write_ignored(connection: ibis.BaseBackend, split: _Split, events: ir.Table, out: Path) -> None:
+    seen = events
+    if split.held_out is not None:
+        # Not even to spare it: that nothing followed is all that training may know.
+        seen = seen.anti_join(split.held_out, ["user_id", "item_id", "action"])
+    seen = _until(seen, split.cutoffs)
+    training = connection.read_parquet(out / "train.parquet", table_name="training")
+    found = expressions.ignored(seen, training)
+    _write(connection, found.order_by(["user_id", "t", "item_id", "request_id", "surface"]), out / "ignored.parquet")
 
 
 def _split(connection: ibis.BaseBackend, store: EventStore, events: ir.Table, config: LabelConfig, seed: int) -> _Split:
@@ -242,8 +311,8 @@ def _given_test(store: EventStore, config: LabelConfig) -> pa.Table:
     return table.append_column("task", pa.array(["conversion"] * len(table), pa.string()))
 
 
-def _until(positive: ir.Table, cutoffs: ir.Table) -> ir.Table:
-    joined = positive.left_join(cutoffs, "user_id").drop("user_id_right")
+def _until(events: ir.Table, cutoffs: ir.Table) -> ir.Table:
+    joined = events.left_join(cutoffs, "user_id").drop("user_id_right")
     kept = joined.filter(joined.train_until.isnull() | (joined.t < joined.train_until))
     return kept.drop("train_until", "test_until")
 
@@ -253,7 +322,7 @@ def _write(connection: ibis.BaseBackend, table: ir.Table, path: Path) -> None:
     pq.write_table(connection.to_pyarrow(table), path, compression="zstd")
 
 
-def _info(split: _Split, config: LabelConfig, out: Path) -> LabelInfo:
+def _info(split: _Split, config: LabelConfig, out: Path, *, without_dwell: int) -> LabelInfo:
     train = pq.read_table(out / "train.parquet", columns=["action"]).column("action").value_counts().to_pylist()
     validation, test = (pq.read_metadata(out / f"{name}.parquet").num_rows for name in ("validation", "test"))
     if not train:
@@ -265,6 +334,8 @@ def _info(split: _Split, config: LabelConfig, out: Path) -> LabelInfo:
     return LabelInfo(
         strategy=config.split.strategy,
         train={row["values"]: row["counts"] for row in sorted(train, key=lambda row: row["values"])},
+        without_dwell=without_dwell,
+        ignored=pq.read_metadata(out / "ignored.parquet").num_rows if config.ignored else None,
         validation_pairs=validation,
         test_pairs=test,
         validation_from=split.validation_from.isoformat() if split.validation_from else None,
