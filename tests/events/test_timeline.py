@@ -8,6 +8,7 @@ from lowerfunnel.events.timeline import Timelines, ragged_index
 EVENTS = st.lists(
     st.tuples(st.integers(0, 4), st.integers(-50, 50), st.integers(-1, 9), st.integers(0, 9)), max_size=60
 )
+COLUMNS = ("offsets_U1", "t_E", "item_E", "action_E", "surface_E", "dwell_E")
 
 
 def timelines(events: list[tuple[int, int, int, int]], order: str = "time") -> Timelines:
@@ -19,6 +20,9 @@ def timelines(events: list[tuple[int, int, int, int]], order: str = "time") -> T
         action_E=action.astype(np.int8),
         users=5,
         order=order,  # type: ignore[arg-type]
+        # Told apart by the other columns, so that a row that is torn shows.
+        surface_E=(100 * item + action).astype(np.int16),
+        dwell_E=(t + 0.5).astype(np.float32),
     )
 
 
@@ -67,5 +71,44 @@ def test_timelines_of_some_actions_hold_these_events_alone_in_their_order(
 ) -> None:
     chosen = timelines(events).of_actions(tuple(codes))
     expected = timelines([event for event in events if event[3] in codes])
-    for name in ("offsets_U1", "t_E", "item_E", "action_E"):
+    for name in COLUMNS:
         assert getattr(chosen, name).tolist() == getattr(expected, name).tolist()
+
+
+@given(EVENTS, st.lists(st.integers(-60, 60), min_size=5, max_size=5))
+def test_timelines_cut_off_hold_what_was_strictly_before(
+    events: list[tuple[int, int, int, int]], until: list[int]
+) -> None:
+    cut = timelines(events).until(np.array(until, np.int64))
+    expected = timelines([event for event in events if event[1] < until[event[0]]])
+    for name in COLUMNS:
+        assert getattr(cut, name).tolist() == getattr(expected, name).tolist()
+
+
+@given(EVENTS)
+def test_rows_stay_whole_when_they_are_sorted(events: list[tuple[int, int, int, int]]) -> None:
+    lines = timelines(events)
+    assert lines.surface_E.tolist() == (100 * lines.item_E + lines.action_E).tolist()
+    assert lines.dwell_E.tolist() == (lines.t_E + 0.5).tolist()
+
+
+def test_surfaces_and_dwells_that_nobody_gave_are_unknown() -> None:
+    one = np.zeros(2, np.int32)
+    lines = Timelines.build(
+        user_E=one, t_E=one.astype(np.int64), item_E=one, action_E=one.astype(np.int8), users=1, order="time"
+    )
+    assert lines.surface_E.tolist() == [0, 0]
+    assert np.isnan(lines.dwell_E).all()
+    assert (lines.surface_E.dtype, lines.dwell_E.dtype) == (np.int16, np.float32)
+
+
+def test_columns_of_different_lengths_are_refused_with_their_lengths() -> None:
+    with pytest.raises(ValueError, match="t 2, item 2, action 2, surface 1, dwell 2, last offset 2"):
+        Timelines(
+            offsets_U1=np.array([0, 2]),
+            t_E=np.zeros(2, np.int64),
+            item_E=np.zeros(2, np.int32),
+            action_E=np.zeros(2, np.int8),
+            order="time",
+            surface_E=np.zeros(1, np.int16),
+        )

@@ -1,6 +1,5 @@
 """Side features: codes that keep the unknown apart, scaled prices, ragged tokens, content vectors."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,9 @@ from lowerfunnel.features.entities import (
     UserFeatures,
     content_width,
     log_shares,
-    price_scale,
+    visual_width,
 )
+from lowerfunnel.features.prices import PriceScale
 
 token_lists = st.lists(st.one_of(st.none(), st.lists(st.sampled_from(["a", "b", "c=1", None]), max_size=4)), max_size=8)
 
@@ -35,15 +35,19 @@ def users(attributes: list[list[str] | None]) -> pa.Table:
     return pa.table({"user_id": list(range(len(attributes))), "attributes": attributes}, schema=schema)
 
 
-def features(table: pa.Table, known: pa.Table | None = None, *, width: int | None = None) -> ItemFeatures:
+def features(
+    table: pa.Table, known: pa.Table | None = None, *, width: int | None = None, separator: str | None = None
+) -> ItemFeatures:
     """Read `table` with the vocabularies and the scale of `known`, which training saw."""
     trained = table if known is None else known
     return ItemFeatures.of(
         table,
         id_I=np.arange(len(table), dtype=np.int32),
-        vocabularies=FeatureVocabularies.of(trained, users([]), ["home"]),
-        price_scale=price_scale(trained),
+        vocabularies=FeatureVocabularies.of(trained, users([]), ["home"], category_separator=separator),
+        price_scale=PriceScale.of(trained),
         content_width=content_width(trained) if width is None else width,
+        visual_width=visual_width(trained) if width is None else width,
+        category_separator=separator,
         log_share_I=np.full(len(table), -1.0, np.float32),
     )
 
@@ -56,22 +60,33 @@ def test_codes_begin_at_one_and_the_unknown_and_the_missing_are_zero() -> None:
     assert (new.advertiser_I.tolist(), new.category_I.tolist()) == ([0, 1], [2, 0])
 
 
-def test_prices_are_scaled_logarithms_and_a_missing_one_is_told_apart_from_an_average_one() -> None:
-    table = items(price=[0.0, math.e**2 - 1, None, math.e - 1])
-    mean, deviation = price_scale(table)
-    assert (mean, deviation) == pytest.approx((1.0, math.sqrt(2 / 3)))
-    assert features(table).price_I2.tolist() == pytest.approx(
-        np.array([[-math.sqrt(1.5), 1], [math.sqrt(1.5), 1], [0, 0], [0, 1]], np.float32)
+def test_prices_and_paths_are_those_of_the_catalogue_that_training_saw() -> None:
+    known = items(price=[1.0, 2.0, 30.0], category_id=["a/b", "a/c", "d"])
+    new = items(price=[2.0, None, 99.0], category_id=["a/c", "a/x", None])
+    found = features(new, known, separator="/")
+    scale = PriceScale.of(known)
+    np.testing.assert_array_equal(found.price_I3, scale.scaled(new))
+    np.testing.assert_array_equal(found.price_bucket_I, scale.buckets(new))
+    # The vocabulary is a, a/b, a/c, d; the step x is not in it.
+    assert (found.path_offsets_I1.tolist(), found.path_T.tolist()) == ([0, 2, 3, 3], [0, 2, 0])
+    without = features(new, known)
+    assert (without.path_offsets_I1.tolist(), without.path_T.tolist()) == ([0, 0, 0, 0], [])
+
+
+def test_anything_that_is_known_beside_its_id_describes_an_item() -> None:
+    table = items(
+        item_id=list(range(8)),
+        advertiser_id=["a", *[None] * 7],
+        category_id=[None, "c", "new > leaf", *[None] * 5],
+        price=[*[None] * 3, 0.0, *[None] * 4],
+        attributes=[*[None] * 4, ["t"], *[None] * 3],
+        content=[*[None] * 5, [1.0], None, None],
+        visual=[*[None] * 6, [1.0], None],
     )
-
-
-@pytest.mark.parametrize(("prices", "scale"), [([None, None], (0.0, 1.0)), ([5.0, 5.0], (math.log1p(5), 1.0))])
-def test_without_prices_or_with_only_one_nothing_is_divided_by_zero(
-    prices: list[float | None], scale: tuple[float, float]
-) -> None:
-    table = items(price=prices)
-    assert price_scale(table) == pytest.approx(scale)
-    assert np.isfinite(features(table).price_I2).all()
+    known = pa.concat_tables([table, items(category_id=["new > other"])])
+    known = known.filter(pa.array([True, True, False, *[True] * 6]))
+    # The category "new > leaf" is not known, the one above it is.
+    assert features(table, known, separator=" > ").described().tolist() == [True] * 7 + [False]
 
 
 @given(token_lists)
@@ -108,11 +123,14 @@ def test_chunks_and_slices_of_a_table_read_as_the_whole() -> None:
     table = items(
         attributes=[["a"], None, ["b", "a"], []],
         content=[[1.0, 2.0], None, [3.0, 4.0], None],
+        visual=[None, [5.0], [6.0], None],
         price=[1.0, None, 3.0, 4.0],
+        category_id=["a.b", "a", None, "b"],
     )
-    whole = features(table)
-    chunked = features(pa.concat_tables([table.slice(0, 1), table.slice(1, 2), table.slice(3)]), table)
-    for name in ("attribute_T", "attribute_offsets_I1", "content_IC", "price_I2"):
+    whole = features(table, separator=".")
+    chunked = pa.concat_tables([table.slice(0, 1), table.slice(1, 2), table.slice(3)])
+    chunked = features(chunked, table, separator=".")
+    for name in ("attribute_T", "attribute_offsets_I1", "content_IC", "visual_IV", "price_I3", "path_T"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(chunked, name))
     tail = features(table.slice(2), table)
     np.testing.assert_array_equal(tail.content_IC, whole.content_IC[2:])
@@ -139,7 +157,7 @@ def test_shares_add_up_to_one_and_only_proportions_of_weights_count(
 
 def test_content_is_zero_where_it_is_missing() -> None:
     table = items(content=[[1.0, 2.0], None, [3.0, -4.0]])
-    assert content_width(table) == 2
+    assert (content_width(table), visual_width(table)) == (2, 0)
     assert features(table).content_IC.tolist() == [[1.0, 2.0], [0.0, 0.0], [3.0, -4.0]]
     assert content_width(items(item_id=[1])) == 0
     assert features(items(item_id=[1, 2])).content_IC.shape == (2, 0)
@@ -148,6 +166,8 @@ def test_content_is_zero_where_it_is_missing() -> None:
 def test_content_of_another_length_or_without_a_number_is_refused() -> None:
     with pytest.raises(DataError, match=r"content vectors must all have length 2, some have \[3\]"):
         features(items(content=[[1.0, 2.0], [1.0, 2.0, 3.0]]), width=2)
+    with pytest.raises(DataError, match=r"visual vectors must all have length 1, some have \[2\]"):
+        features(items(visual=[[1.0], [1.0, 2.0]]), width=1)
     for bad in (float("nan"), float("inf"), None):
         with pytest.raises(DataError, match="content vectors must be finite, some hold NaN or infinity"):
             features(items(content=[[1.0, bad]]))
@@ -155,11 +175,13 @@ def test_content_of_another_length_or_without_a_number_is_refused() -> None:
 
 def test_features_and_vocabularies_come_back_from_disk(tmp_path: Path) -> None:
     table = items(advertiser_id=["a", None], attributes=[["t"], None], content=[[1.0], None], price=[2.0, None])
+    table = table.set_column(2, table.schema.field(2), pa.array(["a > b", None]))
     people = users([["age=3"], None])
-    vocabularies = FeatureVocabularies.of(table, people, ["search", "home"])
+    vocabularies = FeatureVocabularies.of(table, people, ["search", "home"], category_separator=" > ")
+    assert len(vocabularies.category_path) == 2
     vocabularies.save(tmp_path)
     assert FeatureVocabularies.load(tmp_path) == vocabularies
-    written, read = features(table), None
+    written, read = features(table, separator=" > "), None
     written.save(tmp_path / "items.safetensors")
     read = ItemFeatures.load(tmp_path / "items.safetensors")
     for name in ItemFeatures.__slots__:

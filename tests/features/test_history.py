@@ -70,3 +70,65 @@ def test_age_buckets_by_hand() -> None:
     steps = lines("sequence", *((0, place, place, VIEW) for place in range(5)))
     found = gather_histories(steps, np.array([0], np.int32), np.array([9], np.int64), max_length=9)
     assert found.age_N.tolist() == [3, 2, 2, 1, 0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(-1, 3), st.integers(0, 3)), min_size=1, max_size=25),
+    st.integers(0, 40),
+    st.integers(1, 8),
+    st.sampled_from(["time", "sequence"]),
+)
+def test_every_entry_brings_what_is_known_of_its_event(
+    events: list[tuple[int, int, int]], at: int, length: int, order: str
+) -> None:
+    # The dwell is the event's number, so that rows can be told apart.
+    timelines = Timelines.build(
+        user_E=np.zeros(len(events), np.int32),
+        t_E=np.array([t * MINUTE_US for t, _, _ in events], np.int64),
+        item_E=np.array([item for _, item, _ in events], np.int32),
+        action_E=np.full(len(events), VIEW),
+        users=1,
+        order=order,  # type: ignore[arg-type]
+        surface_E=np.array([surface for _, _, surface in events], np.int16),
+        dwell_E=np.arange(len(events), dtype=np.float32),
+    )
+    user, t = np.zeros(1, np.int32), np.full(1, at * MINUTE_US)
+    found = gather_histories(timelines, user, t, max_length=length)
+    past = sorted(((e, number) for number, e in enumerate(events) if e[0] < at), key=lambda row: (row[0][0], row[1]))
+    expected = [(event, number) for event, number in past[-length:] if event[1] >= 0]
+    assert found.item_N.tolist() == [item for (_, item, _), _ in expected]
+    assert found.surface_N.tolist() == [surface for (_, _, surface), _ in expected]
+    assert found.dwell_N.tolist() == [number for _, number in expected]
+    assert found.back_N.tolist() == list(range(len(expected)))[::-1]
+
+
+def test_what_is_left_out_does_not_show_as_a_gap() -> None:
+    timelines = lines("time", (0, 0, 1, VIEW), (0, MINUTE_US, 2, VIEW), (0, 500 * MINUTE_US, 3, CART))
+    found = gather_histories(
+        timelines,
+        np.array([0], np.int32),
+        np.array([10**15], np.int64),
+        max_length=9,
+        target_item_B=np.array([3], np.int32),
+        target_action_B=np.array([BUY], np.int8),
+        hide_target=True,
+    )
+    assert found.item_N.tolist() == [1, 2]
+    assert (found.age_N.tolist(), found.back_N.tolist()) == ([1, 0], [1, 0])
+
+
+def test_surfaces_and_dwells_that_nobody_gave_are_unknown() -> None:
+    timelines = lines("time", (0, 1, 1, VIEW), (0, 2, 2, VIEW))
+    found = gather_histories(timelines, np.array([0], np.int32), np.array([9], np.int64), max_length=9)
+    assert found.surface_N.tolist() == [0, 0]
+    assert np.isnan(found.dwell_N).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
+def test_histories_of_a_batch_are_those_of_each_query_alone(events: list[tuple[int, int, int]]) -> None:
+    timelines = lines("time", *((user, t * MINUTE_US, item, VIEW) for user, t, item in events))
+    user, t = np.array([0, 1, -1, 2, 0], np.int32), np.array([3, 0, 9, 9, 10], np.int64) * MINUTE_US
+    whole = gather_histories(timelines, user, t, max_length=4)
+    alone = [gather_histories(timelines, user[b : b + 1], t[b : b + 1], max_length=4) for b in range(5)]
+    for name in ("item_N", "action_N", "age_N", "surface_N", "dwell_N", "back_N"):
+        np.testing.assert_array_equal(getattr(whole, name), np.concatenate([getattr(each, name) for each in alone]))

@@ -7,7 +7,7 @@ their example by construction, and are found by the same code when serving.
 Shape letters: U users, E events, B queries, N history entries of a batch (ragged).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
+Int16Array = npt.NDArray[np.int16]
 Int8Array = npt.NDArray[np.int8]
+Float32Array = npt.NDArray[np.float32]
 Order = Literal["time", "sequence", "none"]
 
 
@@ -29,6 +31,10 @@ class Timelines:
         item_E: Dense item, -1 for one outside the vocabulary.
         action_E: Code of the action (`lowerfunnel.events.schema.ACTION_CODE`).
         order: What `t_E` means.
+        surface_E: Code of the surface: 0 unknown, else 1 and its place among the log's surfaces, sorted.
+        dwell_E: Seconds that the user stayed, NaN where unknown.
+
+    Left out, surfaces and dwells are unknown throughout.
     """
 
     offsets_U1: Int64Array
@@ -36,13 +42,20 @@ class Timelines:
     item_E: Int32Array
     action_E: Int8Array
     order: Order
+    surface_E: Int16Array = field(default_factory=lambda: np.zeros(0, np.int16))
+    dwell_E: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
         events = len(self.t_E)
-        if not len(self.item_E) == len(self.action_E) == events == int(self.offsets_U1[-1]):
+        if not len(self.surface_E):
+            object.__setattr__(self, "surface_E", np.zeros(events, np.int16))
+        if not len(self.dwell_E):
+            object.__setattr__(self, "dwell_E", np.full(events, np.nan, np.float32))
+        lengths = {name: len(getattr(self, f"{name}_E")) for name in ("t", "item", "action", "surface", "dwell")}
+        if {*lengths.values(), int(self.offsets_U1[-1])} != {events}:
             raise ValueError(
-                f"a timeline's columns must have one length: t {events}, item {len(self.item_E)}, "
-                f"action {len(self.action_E)}, last offset {int(self.offsets_U1[-1])}"
+                f"a timeline's columns must have one length: {', '.join(f'{name} {n}' for name, n in lengths.items())}, "
+                f"last offset {int(self.offsets_U1[-1])}"
             )
 
     @property
@@ -52,7 +65,16 @@ class Timelines:
 
     @classmethod
     def build(
-        cls, *, user_E: Int32Array, t_E: Int64Array, item_E: Int32Array, action_E: Int8Array, users: int, order: Order
+        cls,
+        *,
+        user_E: Int32Array,
+        t_E: Int64Array,
+        item_E: Int32Array,
+        action_E: Int8Array,
+        users: int,
+        order: Order,
+        surface_E: Int16Array | None = None,
+        dwell_E: Float32Array | None = None,
     ) -> "Timelines":
         """Sort unsorted events into timelines. Events of one user at one t keep the order in which they came."""
         if len(user_E) and not (int(user_E.min()) >= 0 and int(user_E.max()) < users):
@@ -66,13 +88,16 @@ class Timelines:
             item_E=item_E[by_user_t],
             action_E=action_E[by_user_t],
             order=order,
+            surface_E=np.zeros(0, np.int16) if surface_E is None else surface_E[by_user_t],
+            dwell_E=np.zeros(0, np.float32) if dwell_E is None else dwell_E[by_user_t],
         )
 
     def of_actions(self, codes: tuple[int, ...]) -> "Timelines":
         """Return the timelines of the events of some actions alone."""
         keep_E = np.isin(self.action_E, np.array(codes, np.int8))
-        if keep_E.all():
-            return self
+        return self if keep_E.all() else self._kept(keep_E)
+
+    def _kept(self, keep_E: npt.NDArray[np.bool_]) -> "Timelines":
         kept_before_E1 = np.zeros(len(keep_E) + 1, np.int64)
         np.cumsum(keep_E, out=kept_before_E1[1:])
         return Timelines(
@@ -81,7 +106,14 @@ class Timelines:
             item_E=self.item_E[keep_E],
             action_E=self.action_E[keep_E],
             order=self.order,
+            surface_E=self.surface_E[keep_E],
+            dwell_E=self.dwell_E[keep_E],
         )
+
+    def until(self, until_U: Int64Array) -> "Timelines":
+        """Return the timelines cut off: of each user the events strictly before `until_U`."""
+        keep_E = self.t_E < np.repeat(until_U, np.diff(self.offsets_U1))
+        return self if keep_E.all() else self._kept(keep_E)
 
     def before(self, user_B: Int32Array, t_B: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Return, per query, where its user's events strictly before `t_B` start and stop.

@@ -1,6 +1,7 @@
 """Side features of items and users as dense arrays.
 
-Shape letters: I items, U users, C width of the content vector, T attribute tokens (ragged over items or users).
+Shape letters: I items, U users, C and V widths of the content and the visual vector, T tokens (ragged over items or
+users).
 """
 
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ import pyarrow.compute as pc
 from safetensors.numpy import load_file, save_file
 
 from lowerfunnel.errors import DataError
-from lowerfunnel.events.timeline import Int32Array, Int64Array
+from lowerfunnel.events.timeline import Float32Array, Int32Array, Int64Array
+from lowerfunnel.features.category_paths import encode_paths, path_vocabulary
+from lowerfunnel.features.prices import PriceScale
 from lowerfunnel.features.vocabulary import Vocabulary
-
-Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,16 +26,23 @@ class FeatureVocabularies:
 
     advertiser: Vocabulary
     category: Vocabulary
+    category_path: Vocabulary
     item_attribute: Vocabulary
     user_attribute: Vocabulary
     surface: Vocabulary
 
     @classmethod
-    def of(cls, items: pa.Table, users: pa.Table, surfaces: list[str]) -> "FeatureVocabularies":
-        """Collect the values that the catalogue, the users and the log hold."""
+    def of(
+        cls, items: pa.Table, users: pa.Table, surfaces: list[str], *, category_separator: str | None = None
+    ) -> "FeatureVocabularies":
+        """Collect the values that the catalogue, the users and the log hold.
+
+        With a `category_separator`, category ids are paths such as "electronics > keyboards".
+        """
         return cls(
             advertiser=Vocabulary.of(items.column("advertiser_id")),
             category=Vocabulary.of(items.column("category_id")),
+            category_path=path_vocabulary(items.column("category_id"), category_separator),
             item_attribute=Vocabulary.of(_flat(items.column("attributes"))),
             user_attribute=Vocabulary.of(_flat(users.column("attributes"))),
             surface=Vocabulary.of(pa.array(surfaces, pa.string())),
@@ -59,20 +67,28 @@ class ItemFeatures:
         id_I: Dense item, -1 for one the model was not trained with.
         advertiser_I: Code of the advertiser, 0 unknown.
         category_I: Code of the category, 0 unknown.
-        price_I2: ``log1p(price)``, shifted and scaled to the training catalogue, and whether a price is known (0 or 1).
+        path_offsets_I1: Tokens of item i are ``path_offsets_I1[i]:path_offsets_I1[i + 1]``.
+        path_T: Codes of the categories on the path to the item's own, which is the last; none without a separator.
+        price_I3: What `PriceScale.scaled` says: log price, the same beside its category, and whether a price is known.
+        price_bucket_I: Bucket of the price, 0 unknown.
         attribute_offsets_I1: Tokens of item i are ``attribute_offsets_I1[i]:attribute_offsets_I1[i + 1]``.
         attribute_T: Codes of the tokens; tokens the model does not know are left out.
         content_IC: Content vectors, zero where unknown; C is 0 for a catalogue without any.
+        visual_IV: The same for visual vectors.
         log_share_I: Natural log of the item's share of the training examples by weight, as `log_shares` smooths it.
     """
 
     id_I: Int32Array
     advertiser_I: Int32Array
     category_I: Int32Array
-    price_I2: Float32Array
+    path_offsets_I1: Int64Array
+    path_T: Int32Array
+    price_I3: Float32Array
+    price_bucket_I: Int32Array
     attribute_offsets_I1: Int64Array
     attribute_T: Int32Array
     content_IC: Float32Array
+    visual_IV: Float32Array
     log_share_I: Float32Array
 
     def __len__(self) -> int:
@@ -85,36 +101,41 @@ class ItemFeatures:
         *,
         id_I: Int32Array,
         vocabularies: FeatureVocabularies,
-        price_scale: tuple[float, float],
+        price_scale: PriceScale,
         content_width: int,
+        visual_width: int,
         log_share_I: Float32Array,
+        category_separator: str | None = None,
     ) -> "ItemFeatures":
         """Read the features of a table of items (`lowerfunnel.events.schema.item_schema`), in its order.
 
         Raises:
-            DataError: If a content vector has another length than `content_width`.
+            DataError: If a content or a visual vector has another length than `content_width` or `visual_width`.
         """
-        price_I = pc.fill_null(items.column("price"), np.nan).to_numpy()
-        known_I = ~np.isnan(price_I)
-        mean, deviation = price_scale
-        scaled_I = np.where(known_I, (np.log1p(np.where(known_I, price_I, 0.0)) - mean) / deviation, 0.0)
         offsets_I1, token_T = _tokens(items.column("attributes"), vocabularies.item_attribute)
+        path_offsets_I1, path_T = encode_paths(
+            items.column("category_id"), vocabularies.category_path, category_separator
+        )
         return cls(
             id_I=id_I,
             advertiser_I=vocabularies.advertiser.encode(items.column("advertiser_id")) + np.int32(1),
             category_I=vocabularies.category.encode(items.column("category_id")) + np.int32(1),
-            price_I2=np.stack([scaled_I, known_I], axis=1).astype(np.float32),
+            path_offsets_I1=path_offsets_I1,
+            path_T=path_T,
+            price_I3=price_scale.scaled(items),
+            price_bucket_I=price_scale.buckets(items),
             attribute_offsets_I1=offsets_I1,
             attribute_T=token_T,
-            content_IC=_content(items.column("content"), content_width),
+            content_IC=_vectors(items, "content", content_width),
+            visual_IV=_vectors(items, "visual", visual_width),
             log_share_I=log_share_I,
         )
 
     def described(self) -> npt.NDArray[np.bool_]:
         """Tell, per item, whether anything is known of it beside its id."""
-        described_I = (self.advertiser_I > 0) | (self.category_I > 0) | (self.price_I2[:, 1] > 0)
-        described_I |= np.diff(self.attribute_offsets_I1) > 0
-        described_I |= (self.content_IC != 0).any(axis=1)
+        described_I = (self.advertiser_I > 0) | (self.category_I > 0) | (self.price_bucket_I > 0)
+        described_I |= (np.diff(self.attribute_offsets_I1) > 0) | (np.diff(self.path_offsets_I1) > 0)
+        described_I |= (self.content_IC != 0).any(axis=1) | (self.visual_IV != 0).any(axis=1)
         return described_I
 
     def save(self, path: Path) -> None:
@@ -164,19 +185,18 @@ def log_shares(item_X: Int32Array, weight_X: Float32Array, *, items: int) -> Flo
     return log_share_I
 
 
-def price_scale(items: pa.Table) -> tuple[float, float]:
-    """Return the mean and the standard deviation of ``log1p(price)`` over the items that have one, (0, 1) without any."""
-    price = items.column("price").drop_null().to_numpy()
-    if not len(price):
-        return 0.0, 1.0
-    log_price = np.log1p(price)
-    deviation = float(log_price.std())
-    return float(log_price.mean()), deviation if deviation > 0 else 1.0
-
-
 def content_width(items: pa.Table) -> int:
     """Return the length of the catalogue's content vectors, 0 if it has none."""
-    length = pc.max(pc.list_value_length(items.column("content"))).as_py()
+    return _width(items, "content")
+
+
+def visual_width(items: pa.Table) -> int:
+    """Return the length of the catalogue's visual vectors, 0 if it has none."""
+    return _width(items, "visual")
+
+
+def _width(items: pa.Table, column: str) -> int:
+    length = pc.max(pc.list_value_length(items.column(column))).as_py()
     return int(length or 0)
 
 
@@ -195,16 +215,17 @@ def _tokens(lists: pa.ChunkedArray, vocabulary: Vocabulary) -> tuple[Int64Array,
     return offsets_I1, token_T[known_T]
 
 
-def _content(lists: pa.ChunkedArray, width: int) -> Float32Array:
-    content_IC = np.zeros((len(lists), width), np.float32)
+def _vectors(items: pa.Table, column: str, width: int) -> Float32Array:
+    lists = items.column(column)
+    vector_IW = np.zeros((len(lists), width), np.float32)
     length_I = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
     known_I = length_I > 0
     if not known_I.any():
-        return content_IC
+        return vector_IW
     if (length_I[known_I] != width).any():
         odd = sorted({int(length) for length in length_I[known_I]} - {width})
-        raise DataError(f"content vectors must all have length {width}, some have {odd}")
-    content_IC[known_I] = _flat(lists).to_numpy(zero_copy_only=False).reshape(-1, width)
-    if not np.isfinite(content_IC).all():
-        raise DataError("content vectors must be finite, some hold NaN or infinity")
-    return content_IC
+        raise DataError(f"{column} vectors must all have length {width}, some have {odd}")
+    vector_IW[known_I] = _flat(lists).to_numpy(zero_copy_only=False).reshape(-1, width)
+    if not np.isfinite(vector_IW).all():
+        raise DataError(f"{column} vectors must be finite, some hold NaN or infinity")
+    return vector_IW
