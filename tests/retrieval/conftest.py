@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tests.retrieval.retrieval_samples import Sample, taste_sample
+from tests.retrieval.retrieval_samples import Sample, served_sample, taste_sample
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -24,3 +24,8 @@ def tastes(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 @pytest.fixture(scope="session")
 def unordered(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     return taste_sample(tmp_path_factory.mktemp("unordered"), strategy="leave_random_out", order="none")
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    return served_sample(tmp_path_factory.mktemp("served"))

@@ -8,32 +8,41 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.retrieval.retrieval_samples import SMALL, Sample, new_model, training_of, user_vectors
+from tests.retrieval.retrieval_samples import (
+    FULL,
+    SMALL,
+    Sample,
+    artefact_of,
+    encoder_of,
+    new_model,
+    training_of,
+    user_vectors,
+)
 
 from lowerfunnel.errors import RunError
 from lowerfunnel.retrieval.artefact import ModelArtefact
 from lowerfunnel.retrieval.encoder import Encoder
-from lowerfunnel.retrieval.settings import ObjectiveConfig, RetrievalConfig, TowerConfig
+from lowerfunnel.retrieval.settings import GroupLossConfig, RetrievalConfig
 
-DEEP = RetrievalConfig(
-    tower=TowerConfig(width=12, user_hidden=(8,), item_hidden=(8, 6)),
-    objective=ObjectiveConfig(batch_size=64),
-)
-POPULAR = RetrievalConfig(tower=TowerConfig(width=12, popularity=True), objective=ObjectiveConfig(batch_size=64))
+TWO_HEADS = replace(FULL, objective=replace(FULL.objective, heads="multi", learn_temperature=True))
+TABLE = replace(FULL, group_loss=GroupLossConfig(weight=0.5, form="table"))
+POPULAR = replace(SMALL, tower=replace(SMALL.tower, popularity=True))
+MODELS = {"plain": SMALL, "full": FULL, "two heads": TWO_HEADS, "advertisers": TABLE, "popular": POPULAR}
 FILES = (
     "model.json", "weights.safetensors", "users.parquet", "items.parquet", "items.safetensors", "users.safetensors",
-    "trained_users.safetensors", "vocabularies/advertiser.parquet", "vocabularies/category.parquet",
-    "vocabularies/item_attribute.parquet", "vocabularies/user_attribute.parquet", "vocabularies/surface.parquet",
+    "words.parquet", "price_scale.json", "known.safetensors", "vocabularies/advertiser.parquet",
+    "vocabularies/category.parquet", "vocabularies/category_path.parquet", "vocabularies/item_attribute.parquet",
+    "vocabularies/user_attribute.parquet", "vocabularies/surface.parquet",
 )  # fmt: skip
 
 
 @pytest.fixture
 def saved(tastes: Sample, tmp_path: Path) -> Path:
-    ModelArtefact.of(tastes.corpus, SMALL, new_model(tastes.corpus)).save(tmp_path)
+    artefact_of(tastes.corpus, new_model(tastes.corpus)).save(tmp_path)
     return tmp_path
 
 
-@pytest.mark.parametrize("config", [SMALL, DEEP, POPULAR], ids=["plain", "deep", "popular"])
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 def test_a_saved_model_gives_the_same_vectors_bit_by_bit(
     tastes: Sample, tmp_path: Path, config: RetrievalConfig
 ) -> None:
@@ -41,7 +50,7 @@ def test_a_saved_model_gives_the_same_vectors_bit_by_bit(
     model, trainable = training_of(corpus, config)
     for step in range(3):
         trainable.step(0, step, 1.0)
-    ModelArtefact.of(corpus, config, model).save(tmp_path)
+    artefact_of(corpus, model).save(tmp_path)
     loaded = ModelArtefact.load(tmp_path)
     assert loaded.config == config
     assert loaded.price_scale == corpus.price_scale
@@ -50,8 +59,8 @@ def test_a_saved_model_gives_the_same_vectors_bit_by_bit(
     assert loaded.vocabularies == corpus.vocabularies
     assert not loaded.model.training
     as_read = replace(corpus, user_features=loaded.user_features, trained_U=loaded.trained_U)
-    before = Encoder(model, corpus.item_features)
-    after = Encoder(loaded.model, loaded.item_features)
+    before = encoder_of(corpus, model)
+    after = Encoder(loaded.model, loaded.item_features, loaded.counters_IF)
     np.testing.assert_array_equal(before.items(), after.items())
     users = [-1, *range(len(corpus.users))]
     np.testing.assert_array_equal(user_vectors(corpus, before, users), user_vectors(as_read, after, users))
@@ -60,7 +69,7 @@ def test_a_saved_model_gives_the_same_vectors_bit_by_bit(
 def test_a_model_is_made_of_these_files_and_the_same_one_of_the_same_bytes(tastes: Sample, tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-        ModelArtefact.of(tastes.corpus, SMALL, new_model(tastes.corpus)).save(tmp_path / name)
+        artefact_of(tastes.corpus, new_model(tastes.corpus)).save(tmp_path / name)
     found = sorted(p.relative_to(tmp_path / "one").as_posix() for p in (tmp_path / "one").rglob("*") if p.is_file())
     assert found == sorted(FILES)
     assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes() for name in FILES)
@@ -85,16 +94,16 @@ def test_a_damaged_file_is_refused(saved: Path, name: str, damage: str) -> None:
 
 def test_a_setting_of_another_version_is_refused(saved: Path) -> None:
     written = json.loads((saved / "model.json").read_text())
-    written["config"]["tower"]["heads"] = 4
+    written["config"]["tower"]["floors"] = 4
     (saved / "model.json").write_text(json.dumps(written))
-    with pytest.raises(RunError, match=r"cannot be read \((.|\n)*tower\.heads(.|\n)*\); train it again"):
+    with pytest.raises(RunError, match=r"cannot be read \((.|\n)*tower\.floors(.|\n)*\); train it again"):
         ModelArtefact.load(saved)
 
 
 def test_the_weights_of_another_model_are_refused(tastes: Sample, saved: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    ModelArtefact.of(tastes.corpus, DEEP, new_model(tastes.corpus, DEEP)).save(other)
+    artefact_of(tastes.corpus, new_model(tastes.corpus, FULL)).save(other)
     (saved / "weights.safetensors").write_bytes((other / "weights.safetensors").read_bytes())
     with pytest.raises(RunError, match=f"the weights in {saved} are those of another model; train it again"):
         ModelArtefact.load(saved)
@@ -102,14 +111,18 @@ def test_the_weights_of_another_model_are_refused(tastes: Sample, saved: Path, t
 
 def test_a_row_that_would_spread_over_a_table_is_refused(saved: Path) -> None:
     weights = load_file(saved / "weights.safetensors")
-    weights["tables.item.weight"] = torch.ones(1, SMALL.tower.width)
+    weights["item_parts.tables.item.weight"] = torch.ones(1, SMALL.tower.width)
     save_file(weights, saved / "weights.safetensors")
     with pytest.raises(RunError, match="are those of another model"):
         ModelArtefact.load(saved)
 
 
+VOCABULARIES = ("advertiser", "category", "category_path", "item_attribute", "user_attribute", "surface")
+
+
 @pytest.mark.parametrize(
-    "name", ["users.parquet", "items.parquet", "vocabularies/category.parquet", "trained_users.safetensors"]
+    "name",
+    ["users.parquet", "items.parquet", "known.safetensors", *(f"vocabularies/{name}.parquet" for name in VOCABULARIES)],
 )
 def test_files_of_two_models_do_not_belong_together(
     tastes: Sample, unordered: Sample, saved: Path, tmp_path: Path, name: str
@@ -122,9 +135,18 @@ def test_files_of_two_models_do_not_belong_together(
         users=type(corpus.users)(corpus.users.ids.slice(1)),
         items=type(corpus.items)(corpus.items.ids.slice(1)),
         trained_U=corpus.trained_U[1:],
-        vocabularies=replace(corpus.vocabularies, category=type(corpus.items)(corpus.items.ids.slice(0, 2))),
+        vocabularies=replace(
+            corpus.vocabularies, **dict.fromkeys(VOCABULARIES, type(corpus.items)(corpus.items.ids.slice(0, 1)))
+        ),
     )
-    ModelArtefact.of(fewer, SMALL, new_model(tastes.corpus)).save(other)
+    whole = artefact_of(tastes.corpus, new_model(tastes.corpus))
+    replace(
+        whole,
+        users=fewer.users,
+        items=fewer.items,
+        trained_U=fewer.trained_U,
+        vocabularies=fewer.vocabularies,
+    ).save(other)
     (saved / name).write_bytes((other / name).read_bytes())
     with pytest.raises(RunError, match=f"the files of the model in {saved} do not belong together; train it again"):
         ModelArtefact.load(saved)

@@ -15,9 +15,18 @@ from lowerfunnel.errors import TrainingError
 from lowerfunnel.events.schema import ACTION_CODE, ACTIONS, FUNNEL_DEPTH
 from lowerfunnel.events.timeline import Timelines
 from lowerfunnel.features.history import gather_histories
-from lowerfunnel.retrieval.batches import BatchSource, Examples
+from lowerfunnel.features.requests import Requests
+from lowerfunnel.retrieval.batches import BatchSource, TrainingData
+from lowerfunnel.retrieval.examples import Examples
 from lowerfunnel.retrieval.inputs import Movable, TrainingBatch
-from lowerfunnel.retrieval.settings import ObjectiveConfig, RetrievalConfig, TowerConfig
+from lowerfunnel.retrieval.negatives import IgnoredAds
+from lowerfunnel.retrieval.settings import (
+    ContextConfig,
+    HistoryConfig,
+    NegativesConfig,
+    ObjectiveConfig,
+    RetrievalConfig,
+)
 
 MANY = settings(max_examples=40, deadline=None)
 ITEMS, USERS = 7, 5
@@ -43,6 +52,7 @@ def source_of(
     seed: int = 0,
     examples: list[Event] | None = None,
     described: int = 0,
+    ignored: IgnoredAds | None = None,
 ) -> BatchSource:
     """Take every event for an example, told apart by its weight: 1, 2, 3, ..."""
     user, t, item, action = (np.array(column) for column in zip(*log, strict=True))
@@ -55,27 +65,39 @@ def source_of(
         order=order,  # type: ignore[arg-type]
     )
     user, t, item, action = (np.array(column) for column in zip(*(examples or log), strict=True))
+    ads = IgnoredAds.none() if ignored is None else ignored
+    requests = len(ads.offsets_Q1) - 1
     return BatchSource(
         config,
-        examples=Examples(
-            user_X=user.astype(np.int32),
-            t_X=t.astype(np.int64),
-            surface_X=(1 + user % 2).astype(np.int32),
-            item_X=item.astype(np.int32),
-            action_X=action.astype(np.int8),
-            weight_X=np.arange(1, len(user) + 1, dtype=np.float32),
+        TrainingData(
+            examples=Examples(
+                user_X=user.astype(np.int32),
+                t_X=t.astype(np.int64),
+                item_X=item.astype(np.int32),
+                action_X=action.astype(np.int8),
+                task_X=(action != CODES[2]).astype(np.int8),
+                weight_X=np.arange(1, len(user) + 1, dtype=np.float32),
+                requests=replace(Requests.unknown(len(user)), surface_R=(1 + user % 2).astype(np.int32)),
+                ignored_X=np.where(user % 2 == 0, t % requests, -1) if requests else np.full(len(user), -1),
+            ),
+            timelines=timelines,
+            items=plain_items(ITEMS, category_I=(np.arange(ITEMS) < described).astype(np.int32)),
+            users=plain_users(USERS),
+            counters=None,
+            ignored=ads,
+            group_I=np.full(ITEMS, -1, np.int32),
         ),
-        timelines=timelines,
-        items=plain_items(ITEMS, category_I=(np.arange(ITEMS) < described).astype(np.int32)),
-        users=plain_users(USERS),
         seed=seed,
     )
 
 
-def config_of(*, history_length: int = 5, **objective: object) -> RetrievalConfig:
+def config_of(
+    *, history_length: int = 5, negatives: NegativesConfig | None = None, uniform: int = 0, **objective: object
+) -> RetrievalConfig:
     return RetrievalConfig(
-        tower=TowerConfig(history_length=history_length),
+        history=HistoryConfig(length=history_length),
         objective=ObjectiveConfig(**{"batch_size": 4, **objective}),
+        negatives=negatives or NegativesConfig(uniform=uniform),
     )
 
 
@@ -86,20 +108,26 @@ def example_of(batch: TrainingBatch) -> list[int]:
 def tensors_of(value: object) -> list[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         return [value]
+    if isinstance(value, int):
+        return [torch.tensor(value)]
     assert isinstance(value, Movable)
     return [tensor for field in fields(value) for tensor in tensors_of(getattr(value, field.name))]  # type: ignore[arg-type]
 
 
 def same(one: TrainingBatch, other: TrainingBatch) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(tensors_of(one), tensors_of(other), strict=True))
+    # An unknown dwell is NaN, which equals nothing.
+    pairs = zip(tensors_of(one), tensors_of(other), strict=True)
+    return all(a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True) for a, b in pairs)
 
 
 def histories_of(batch: TrainingBatch) -> list[list[tuple[int, int]]]:
-    """Read the batch's histories back as (item, action), by way of the places among its items."""
-    offsets = batch.users.history_offsets_B1.tolist()
-    item = batch.items.id_U[batch.users.history_place_N].tolist()
-    entries = list(zip(item, batch.users.history_action_N.tolist(), strict=True))
-    return [entries[start:stop] for start, stop in pairwise(offsets)]
+    """Read the examples' histories back as (item, action), by way of their requests and the places among the items."""
+    history = batch.users.history
+    offsets = history.offsets_R1.tolist()
+    item = batch.items.id_U[history.place_N].tolist()
+    entries = list(zip(item, history.action_N.tolist(), strict=True))
+    of_request = [entries[start:stop] for start, stop in pairwise(offsets)]
+    return [of_request[row] for row in batch.row_B.tolist()]
 
 
 @MANY
@@ -107,7 +135,7 @@ def histories_of(batch: TrainingBatch) -> list[list[tuple[int, int]]]:
 def test_a_batch_is_a_pure_function_of_seed_epoch_and_step(
     log: tuple[str, list[Event]], seed: int, uniform: int, epoch: int
 ) -> None:
-    config = config_of(uniform_negatives=uniform, id_dropout=0.5)
+    config = config_of(uniform=uniform, id_dropout=0.5)
     one, other = (source_of(*log, config, seed=seed) for _ in range(2))
     steps = one.steps_per_epoch
     forwards = [one.batch(epoch, step) for step in range(steps)]
@@ -140,7 +168,7 @@ def test_an_epoch_takes_each_example_at_most_once_and_fills_every_batch(
 def test_candidate_i_is_the_item_of_example_i_and_so_are_its_user_weight_and_surface(
     log: tuple[str, list[Event]], uniform: int
 ) -> None:
-    source = source_of(*log, config_of(uniform_negatives=uniform, id_dropout=0.0))
+    source = source_of(*log, config_of(uniform=uniform, id_dropout=0.0))
     for step in range(source.steps_per_epoch):
         batch = source.batch(0, step)
         drawn = [log[1][example] for example in example_of(batch)]
@@ -149,9 +177,10 @@ def test_candidate_i_is_the_item_of_example_i_and_so_are_its_user_weight_and_sur
         assert batch.item_C.shape == batch.candidate_C.shape == batch.log_q_C.shape == (rows + uniform,)
         # The towers see the item at the candidate's place, under that very id.
         assert batch.items.id_U[batch.candidate_C].tolist() == batch.item_C.tolist()
-        assert batch.user_B.tolist() == [user for user, _, _, _ in drawn]
-        assert batch.users.id.row[batch.users.id.place].tolist() == batch.user_B.tolist()
-        surface = batch.users.surface.row[batch.users.surface.place].tolist()
+        assert batch.user_R[batch.row_B].tolist() == [user for user, _, _, _ in drawn]
+        assert batch.users.id.row[batch.users.id.place].tolist() == batch.user_R.tolist()
+        assert batch.task_B.tolist() == [int(action != CODES[2]) for _, _, _, action in drawn]
+        surface = batch.users.surface.row[batch.users.surface.place][batch.row_B].tolist()
         assert all(shown in (0, 1 + user % 2) for shown, (user, _, _, _) in zip(surface, drawn, strict=True))
         for lookup in (batch.users.id, batch.users.surface, batch.items.advertiser, batch.items.category):
             assert lookup.row.tolist() == sorted(set(lookup.row.tolist()))
@@ -182,42 +211,13 @@ def test_a_history_is_the_latest_events_strictly_before_the_example(
             assert found == expected
 
 
-@MANY
-@given(logs(), st.integers(0, 6))
-def test_log_q_is_the_log_of_the_expected_draws(log: tuple[str, list[Event]], uniform: int) -> None:
-    source = source_of(*log, config_of(uniform_negatives=uniform))
-    count = Counter(item for _, _, item, _ in log[1])
-    for step in range(source.steps_per_epoch):
-        batch = source.batch(1, step)
-        for item, log_q in zip(batch.item_C.tolist(), batch.log_q_C.tolist(), strict=True):
-            expected = source.batch_size * count[item] / len(log[1]) + uniform / ITEMS
-            assert log_q == pytest.approx(np.log(expected), abs=1e-6)
-
-
-def test_log_q_is_what_counting_the_draws_of_many_batches_gives() -> None:
-    log = [(i % USERS, i, item, CODES[2]) for i, item in enumerate([0] * 12 + [1] * 5 + [2] * 2 + [3])]
-    source = source_of("time", log, config_of(uniform_negatives=3))
-    drawn, log_q, batches = Counter[int](), dict[int, float](), 0
-    for epoch in range(150):
-        for step in range(source.steps_per_epoch):
-            batch = source.batch(epoch, step)
-            drawn.update(batch.item_C.tolist())
-            log_q |= dict(zip(batch.item_C.tolist(), batch.log_q_C.tolist(), strict=True))
-            batches += 1
-    assert sum(drawn.values()) == batches * 7
-    assert sorted(log_q) == list(range(ITEMS))
-    for item in range(ITEMS):
-        # 750 batches: the standard error of the mean is below .03 draws.
-        assert np.exp(log_q[item]) == pytest.approx(drawn[item] / batches, abs=0.1)
-
-
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 def test_ids_are_dropped_at_the_rate_of_the_setting_and_apart_for_items_and_users(share: float) -> None:
     log = [(i % USERS, i, i % ITEMS, CODES[2]) for i in range(40)]
     source = source_of("time", log, config_of(batch_size=20, id_dropout=share), described=ITEMS)
     batches = [source.batch(epoch, step) for epoch in range(100) for step in range(2)]
     items = torch.cat([batch.items.has_id_U for batch in batches])
-    users = torch.cat([batch.users.has_id_B for batch in batches])
+    users = torch.cat([batch.users.has_id_R for batch in batches])
     assert set(items.tolist()) | set(users.tolist()) <= {0.0, 1.0}
     # 1,400 items and 4,000 users: four standard errors are below .054.
     assert 1 - items.mean() == pytest.approx(share, abs=0.054)
@@ -234,29 +234,15 @@ def test_an_item_of_which_nothing_else_is_known_keeps_its_id() -> None:
     assert kept.tolist() == [0.0] * 3 + [1.0] * (ITEMS - 3)
 
 
-def test_half_of_the_requests_hide_their_surface() -> None:
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_requests_hide_what_is_known_of_them_at_the_rate_of_the_setting(share: float) -> None:
     log = [(i % USERS, i, i % ITEMS, CODES[2]) for i in range(40)]
-    source = source_of("time", log, config_of(batch_size=20))
+    source = source_of("time", log, replace(config_of(batch_size=20), context=ContextConfig(dropout=share)))
     hidden = []
     for epoch in range(50):
         surface = source.batch(epoch, 0).users.surface
         hidden += (surface.row[surface.place] == 0).tolist()
-    assert np.mean(hidden) == pytest.approx(0.5, abs=0.07)
-
-
-@MANY
-@given(logs(), st.sampled_from([(), ("checkout",), ("add_to_cart", "checkout")]))
-def test_spared_is_what_the_shown_history_holds_of_the_actions(
-    log: tuple[str, list[Event]], actions: tuple[str, ...]
-) -> None:
-    source = source_of(*log, config_of(spared_actions=actions))
-    codes = {ACTION_CODE[action] for action in actions}
-    for step in range(source.steps_per_epoch):
-        batch = source.batch(0, step)
-        spared = [
-            batch.spared_item_S[start:stop].tolist() for start, stop in pairwise(batch.spared_offsets_B1.tolist())
-        ]
-        assert spared == [[item for item, code in history if code in codes] for history in histories_of(batch)]
+    assert np.mean(hidden) == pytest.approx(share, abs=0.07 * (0 < share < 1))
 
 
 def test_discovery_hides_what_was_done_with_the_target_and_nothing_else() -> None:
@@ -272,6 +258,16 @@ def test_discovery_hides_what_was_done_with_the_target_and_nothing_else() -> Non
     assert hidden == [(2, view)]
 
 
+def test_discovery_hides_from_each_example_of_a_request_its_own_item_alone() -> None:
+    view, cart, buy = CODES
+    log = [(0, 0, 1, view), (0, 1, 2, cart)]
+    examples = [(0, 3, 1, buy), (0, 3, 2, buy)]
+    for discovery, expected in ((False, [[(1, view), (2, cart)]] * 2), (True, [[(2, cart)], [(1, view)]])):
+        batch = source_of("time", log, config_of(discovery=discovery), examples=examples).batch(0, 0)
+        found = dict(zip(example_of(batch), histories_of(batch), strict=True))
+        assert [found[0], found[1]] == expected
+
+
 @MANY
 @given(logs())
 def test_training_sees_a_history_as_answering_does(log: tuple[str, list[Event]]) -> None:
@@ -281,12 +277,43 @@ def test_training_sees_a_history_as_answering_does(log: tuple[str, list[Event]])
     source = source_of(order, events, config_of())
     batch = source.batch(0, 0)
     drawn = [events[example] for example in example_of(batch)]
-    user, t, _, _ = (np.array(column) for column in zip(*drawn, strict=True))
+    first = [batch.row_B.tolist().index(row) for row in range(len(batch.user_R))]
+    user, t, _, _ = (np.array(column) for column in zip(*(drawn[place] for place in first), strict=True))
     asked = gather_histories(source._timelines, user.astype(np.int32), t.astype(np.int64), max_length=5)
-    assert batch.users.history_offsets_B1.tolist() == asked.offsets_B1.tolist()
-    assert batch.users.history_action_N.tolist() == asked.action_N.tolist()
-    assert batch.users.history_age_N.tolist() == asked.age_N.tolist()
-    assert batch.items.id_U[batch.users.history_place_N].tolist() == asked.item_N.tolist()
+    history = batch.users.history
+    assert history.offsets_R1.tolist() == asked.offsets_B1.tolist()
+    assert history.action_N.tolist() == asked.action_N.tolist()
+    assert history.age_N.tolist() == asked.age_N.tolist()
+    assert history.back_N.tolist() == asked.back_N.tolist()
+    assert batch.items.id_U[history.place_N].tolist() == asked.item_N.tolist()
+
+
+def test_a_task_of_weight_zero_is_as_if_its_examples_were_not_there() -> None:
+    log = [(i % USERS, i, i % ITEMS, CODES[i % 3]) for i in range(40)]
+    bought = [event for event in log if event[3] == CODES[2]]
+    weightless = config_of(task_weights={"conversion": 1.0, "engagement": 0.0}, uniform=2)
+    left, right = (source_of("time", log, weightless, examples=examples) for examples in (log, bought))
+    for step in range(right.steps_per_epoch):
+        one, other = left.batch(0, step), right.batch(0, step)
+        for name in ("item_C", "log_q_C", "row_B", "user_R", "task_B"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+@MANY
+@given(logs(), st.booleans())
+def test_a_request_is_encoded_once_and_whole_requests_stay_together(log: tuple[str, list[Event]], whole: bool) -> None:
+    order, events = log
+    source = source_of(order, events, config_of(whole_requests=whole))
+    batches = [source.batch(0, step) for step in range(source.steps_per_epoch)]
+    seen = Counter[tuple[int, int]]()
+    for batch in batches:
+        drawn = [events[example] for example in example_of(batch)]
+        requests = {(user, t) for user, t, _, _ in drawn}
+        assert len(batch.user_R) == (len(drawn) if order == "none" else len(requests))
+        seen.update(requests)
+    if whole and order != "none":
+        # A request is cut at most where a batch ends.
+        assert sum(count - 1 for count in seen.values()) <= len(batches) - 1
 
 
 def test_a_batch_larger_than_the_log_takes_all_of_it() -> None:
@@ -312,7 +339,7 @@ def test_side_features_of_a_real_log_arrive_at_their_items(tastes: Sample) -> No
     known = batch.id_U[shown].numpy()
     assert (batch.advertiser.row[batch.advertiser.place][shown].numpy() == features.advertiser_I[known]).all()
     assert (batch.category.row[batch.category.place][shown].numpy() == features.category_I[known]).all()
-    assert (batch.price_U2[shown].numpy() == features.price_I2[known]).all()
+    assert (batch.price_U3[shown].numpy() == features.price_I3[known]).all()
     assert (batch.content_UF[shown].numpy() == features.content_IC[known]).all()
     token = batch.attributes.token.row[batch.attributes.token.place].tolist()
     offsets = batch.attributes.offsets.tolist()
@@ -328,7 +355,7 @@ def test_user_attributes_arrive_at_their_users(tastes: Sample) -> None:
     features = corpus.user_features
     token = batch.users.attributes.token.row[batch.users.attributes.token.place].tolist()
     offsets = batch.users.attributes.offsets.tolist()
-    for place, user in enumerate(batch.user_B.tolist()):
+    for place, user in enumerate(batch.user_R.tolist()):
         own = features.attribute_T[features.attribute_offsets_U1[user] : features.attribute_offsets_U1[user + 1]]
         assert token[offsets[place] : offsets[place + 1]] == own.tolist()
 
@@ -338,5 +365,5 @@ def test_examples_of_unequal_weight_keep_their_own(tastes: Sample) -> None:
     numbered = replace(corpus.examples, weight_X=np.arange(len(corpus.examples), dtype=np.float32))
     batch = batch_source(replace(corpus, examples=numbered)).batch(2, 1)
     index = batch.weight_B.long().numpy()
-    assert (batch.user_B.numpy() == corpus.examples.user_X[index]).all()
+    assert (batch.user_R[batch.row_B].numpy() == corpus.examples.user_X[index]).all()
     assert (batch.item_C[: len(index)].numpy() == corpus.examples.item_X[index]).all()

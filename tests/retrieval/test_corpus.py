@@ -36,7 +36,7 @@ def test_every_event_is_found_again_under_its_own_ids(tastes: Sample) -> None:
     expected = sorted((e.user, e.item, e.action, START_US + e.t) for e in taste_events())
     assert sorted(rows_of(tastes.corpus, tastes.corpus.training)) == expected
     assert sorted(rows_of(tastes.corpus, tastes.corpus.known)) == expected
-    whole = store_timelines(tastes.store, tastes.corpus.users, tastes.corpus.items)
+    whole = store_timelines(tastes.store, tastes.corpus.users, tastes.corpus.items, tastes.corpus.vocabularies.surface)
     assert sorted(rows_of(tastes.corpus, whole)) == expected
 
 
@@ -52,9 +52,26 @@ def test_ids_past_the_reach_of_floats_and_texts_are_dense_and_come_back(tastes: 
 def test_the_timelines_of_a_smaller_vocabulary_leave_strangers_out(tastes: Sample) -> None:
     corpus = tastes.corpus
     few = type(corpus.users)(corpus.users.ids.slice(3, 2))
-    timelines = store_timelines(tastes.store, few, corpus.items)
+    timelines = store_timelines(tastes.store, few, corpus.items, corpus.vocabularies.surface)
     assert timelines.users == 2
     assert len(timelines.t_E) == sum(event.user in (BIG + 3, BIG + 4) for event in taste_events())
+
+
+def test_surfaces_are_coded_as_the_vocabulary_says_and_dwell_comes_through(tmp_path: Path) -> None:
+    log = [
+        Event(1, 1, "click", 0, "search", dwell_s=1.5),
+        Event(1, 2, "checkout", 1),
+        Event(2, 1, "view", 2, "home", dwell_s=0.0),
+        Event(1, 3, "checkout", 30 * DAY_US, "home"),
+    ]
+    store = store_of(tmp_path, log)
+    labels, _ = labels_of(store, config_of("temporal"))
+    corpus = Corpus.build(store, labels)
+    others = type(corpus.users)(pa.array(["a", "search"]))
+    other = store_timelines(store, corpus.users, corpus.items, others)
+    for timelines, search, home in ((corpus.training, 2, 1), (other, 2, 0)):
+        assert timelines.surface_E.tolist() == [search, 0, home, home]
+        np.testing.assert_array_equal(timelines.dwell_E, np.array([1.5, np.nan, np.nan, 0.0], np.float32))
 
 
 def test_cutoffs_are_those_of_the_labels(tastes: Sample) -> None:
@@ -71,7 +88,7 @@ def test_examples_are_the_train_labels_in_dense_ids(tastes: Sample) -> None:
         corpus.items.decode(examples.item_X).to_pylist(),
         [ACTIONS[code] for code in examples.action_X],
         examples.t_X.tolist(),
-        [surfaces[code] for code in examples.surface_X],
+        [surfaces[code] for code in examples.requests.surface_R],
         examples.weight_X.tolist(),
         strict=True,
     )
@@ -88,6 +105,17 @@ def test_examples_are_the_train_labels_in_dense_ids(tastes: Sample) -> None:
     ]
     assert list(rows) == expected
     assert {row[4] for row in expected} == {"home", "search"}
+
+
+def test_an_items_popularity_is_its_share_of_the_training_examples_by_weight(tastes: Sample) -> None:
+    rows = table(tastes.labels, "train")
+    weight = dict.fromkeys(tastes.corpus.items.ids.to_pylist(), 0.0)
+    for row in rows:
+        weight[row["item_id"]] += row["weight"]
+    mean = sum(row["weight"] for row in rows) / len(rows)
+    total = sum(weight.values()) + mean * len(weight)
+    expected = [np.log((own + mean) / total) for own in weight.values()]
+    np.testing.assert_allclose(tastes.corpus.item_features.log_share_I, expected, rtol=1e-5)
 
 
 def test_only_users_with_an_example_count_as_trained(tastes: Sample) -> None:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.retrieval.retrieval_samples import Sample, encoder_of, new_model, user_vectors
+from tests.retrieval.retrieval_samples import FULL, SMALL, Sample, encoder_of, new_model, user_vectors
 from tests.retrieval.test_two_tower import stirred
 
 from lowerfunnel.events.timeline import Timelines
 from lowerfunnel.retrieval import encoder as encoder_module
+from lowerfunnel.retrieval.settings import RetrievalConfig
 
 later_events = st.lists(
     st.tuples(st.integers(0, 48), st.integers(0, 10**13), st.integers(0, 36), st.integers(0, 9)), max_size=30
@@ -27,16 +28,22 @@ def with_events(timelines: Timelines, later: list[tuple[int, int, int, int]]) ->
         action_E=np.concatenate([timelines.action_E, action.astype(np.int8)]),
         users=timelines.users,
         order=timelines.order,
+        surface_E=np.concatenate([timelines.surface_E, (item % 3).astype(np.int16)]),
+        dwell_E=np.concatenate([timelines.dwell_E, t.astype(np.float32)]),
     )
 
 
+CONFIGS = pytest.mark.parametrize("config", [SMALL, FULL], ids=["small", "full"])
+
+
+@CONFIGS
 @settings(max_examples=25, deadline=None)
 @given(st.data(), later_events)
 def test_events_at_or_after_the_moment_never_change_a_vector(
-    tastes: Sample, data: st.DataObject, later: list[tuple[int, int, int, int]]
+    tastes: Sample, config: RetrievalConfig, data: st.DataObject, later: list[tuple[int, int, int, int]]
 ) -> None:
     corpus = tastes.corpus
-    encoder = encoder_of(corpus, stirred(new_model(corpus)))
+    encoder = encoder_of(corpus, stirred(new_model(corpus, config)))
     # The moments of events themselves are the likeliest to leak.
     t = data.draw(st.sampled_from(sorted(set(corpus.known.t_E.tolist()))))
     added = replace(corpus, known=with_events(corpus.known, [(u, t + after, i, a) for u, after, i, a in later]))
@@ -44,9 +51,12 @@ def test_events_at_or_after_the_moment_never_change_a_vector(
     np.testing.assert_array_equal(user_vectors(corpus, encoder, users, t=t), user_vectors(added, encoder, users, t=t))
 
 
-def test_an_event_just_before_the_moment_changes_its_users_vector_alone(tastes: Sample) -> None:
+@CONFIGS
+def test_an_event_just_before_the_moment_changes_its_users_vector_alone(
+    tastes: Sample, config: RetrievalConfig
+) -> None:
     corpus = tastes.corpus
-    encoder = encoder_of(corpus, stirred(new_model(corpus)))
+    encoder = encoder_of(corpus, stirred(new_model(corpus, config)))
     t = int(corpus.known.t_E.max())
     added = replace(corpus, known=with_events(corpus.known, [(7, t - 1, 3, 7)]))
     users = list(range(len(corpus.users)))
@@ -54,9 +64,10 @@ def test_an_event_just_before_the_moment_changes_its_users_vector_alone(tastes: 
     assert np.flatnonzero(differs).tolist() == [7]
 
 
-def test_blocks_change_nothing(tastes: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+@CONFIGS
+def test_blocks_change_nothing(tastes: Sample, monkeypatch: pytest.MonkeyPatch, config: RetrievalConfig) -> None:
     corpus = tastes.corpus
-    model = stirred(new_model(corpus))
+    model = stirred(new_model(corpus, config))
     whole = encoder_of(corpus, model)
     users = [-1, *range(len(corpus.users))]
     expected = whole.items(), user_vectors(corpus, whole, users)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tests.retrieval.retrieval_samples import (
+    FULL,
     GROUPS,
     PER_GROUP,
     SMALL,
@@ -26,9 +27,10 @@ from lowerfunnel.evaluation.evaluation_set import EvaluationSet
 from lowerfunnel.evaluation.floors import PopularityRetriever
 from lowerfunnel.evaluation.queries import evaluation_set, known_at_test
 from lowerfunnel.evaluation.towers import TowerRetriever
-from lowerfunnel.events.schema import ACTION_CODE, ACTIONS
+from lowerfunnel.events.schema import ACTIONS
 from lowerfunnel.index.exact import ExactIndex
 from lowerfunnel.retrieval.objective import TwoTowerTraining
+from lowerfunnel.retrieval.settings import GroupLossConfig, NegativesConfig, RetrievalConfig
 from lowerfunnel.retrieval.two_tower import TwoTower
 from lowerfunnel.training.loop import TrainingResult, train
 from lowerfunnel.training.settings import TrainingConfig
@@ -182,35 +184,78 @@ class Dying(TwoTowerTraining):
         return super().step(epoch, step, learning_rate_factor)
 
 
-@pytest.mark.parametrize("die_at", [(0, 2), (1, 0), (1, 3), (2, 1)])
-@pytest.mark.parametrize("schedule", ["constant", "linear"])
-def test_a_killed_training_goes_on_as_if_it_had_never_stopped(
-    tastes: Sample, tmp_path: Path, die_at: tuple[int, int], schedule: str
+def run_until(
+    sample: Sample,
+    folder: Path,
+    config: RetrievalConfig,
+    training: TrainingConfig,
+    *,
+    die_at: tuple[int, int] | None = None,
+) -> tuple[TwoTower, TwoTowerTraining, TrainingResult]:
+    """Train with checkpoints in `folder`, where a training that was killed goes on; be killed at `die_at`."""
+    validation = queries_of(sample, "validation")
+    model, plain = training_of(sample.corpus, config, seed=3, training=training)
+    trainable = type("DyingHere", (Dying,), {"die_at": die_at or (-1, -1)})(
+        model,
+        plain._batches,
+        config,
+        training,
+        device=torch.device("cpu"),
+        seed=3,
+        validate=lambda: {"recall": recall(retriever_of(sample, model), validation, K)},
+    )
+    return model, trainable, train(trainable, training, checkpoints=folder, headline="recall")
+
+
+def assert_resumes_exactly(
+    sample: Sample, folder: Path, config: RetrievalConfig, training: TrainingConfig, die_at: tuple[int, int]
 ) -> None:
-    config = replace(LEARNING, epochs=3, schedule=schedule, checkpoint_every_s=1e-9)
-    validation = queries_of(tastes, "validation")
-
-    def run(folder: Path, kind: type[TwoTowerTraining]) -> tuple[TwoTower, TwoTowerTraining, TrainingResult]:
-        model, plain = training_of(tastes.corpus, seed=3, training=config)
-        trainable = kind(
-            model,
-            plain._batches,
-            SMALL.objective,
-            config,
-            device=torch.device("cpu"),
-            validate=lambda: {"recall": recall(retriever_of(tastes, model), validation, K)},
-        )
-        return model, trainable, train(trainable, config, checkpoints=folder, headline="recall")
-
-    whole, whole_training, expected = run(tmp_path / "whole", TwoTowerTraining)
+    whole, whole_training, expected = run_until(sample, folder / "whole", config, training)
     with pytest.raises(Killed):
-        run(tmp_path / "cut", type("DyingHere", (Dying,), {"die_at": die_at}))
-    resumed, resumed_training, result = run(tmp_path / "cut", TwoTowerTraining)
+        run_until(sample, folder / "cut", config, training, die_at=die_at)
+    resumed, resumed_training, result = run_until(sample, folder / "cut", config, training)
     assert equal(weights_of(resumed), weights_of(whole))
     assert equal(resumed_training.optimiser_state(), whole_training.optimiser_state())
     assert result.best_epoch == expected.best_epoch
     rows = [[(row["epoch"], row["loss"], row["recall"]) for row in r.history] for r in (result, expected)]
     assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("die_at", [(0, 2), (1, 0), (1, 3), (2, 1)])
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_a_killed_training_goes_on_as_if_it_had_never_stopped(
+    tastes: Sample, tmp_path: Path, die_at: tuple[int, int], schedule: str
+) -> None:
+    training = replace(LEARNING, epochs=3, schedule=schedule, checkpoint_every_s=1e-9)
+    assert_resumes_exactly(tastes, tmp_path, SMALL, training, die_at)
+
+
+STREAMING = NegativesConfig(uniform=8, estimate="streaming")
+RESUMED = {
+    "a streaming estimate": replace(SMALL, negatives=STREAMING),
+    "the full model with its dropout": FULL,
+    "two heads, learned temperatures": replace(
+        FULL, objective=replace(FULL.objective, heads="multi", learn_temperature=True), negatives=STREAMING
+    ),
+    "an advertiser table": replace(SMALL, group_loss=GroupLossConfig(weight=1.0, form="table")),
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize("die_at", [(0, 3), (1, 2)])
+def test_every_state_of_every_form_is_resumed(
+    tastes: Sample, tmp_path: Path, name: str, die_at: tuple[int, int]
+) -> None:
+    training = replace(LEARNING, epochs=2, checkpoint_every_s=1e-9)
+    assert_resumes_exactly(tastes, tmp_path, RESUMED[name], training, die_at)
+
+
+def test_the_streaming_estimate_is_part_of_the_state(tastes: Sample) -> None:
+    _, trainable = training_of(tastes.corpus, RESUMED["a streaming estimate"])
+    before = {name: tensor.clone() for name, tensor in trainable.optimiser_state().items()}
+    trainable.step(0, 0, 1.0)
+    for name in ("streaming.last", "streaming.gap"):
+        assert not torch.equal(trainable.optimiser_state()[name], before[name])
 
 
 def test_a_log_without_order_is_learned_from_too(unordered: Sample, tmp_path: Path) -> None:
@@ -222,15 +267,23 @@ def test_a_log_without_order_is_learned_from_too(unordered: Sample, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "tower",
-    [{"history_length": 0}, {"user_id": False, "item_id": False}, {"user_hidden": (8,), "item_hidden": (8,)}],
-    ids=["without history", "without ids", "hidden layers"],
+    "config",
+    {
+        "without history": replace(SMALL, history=replace(SMALL.history, length=0)),
+        "without ids": replace(SMALL, tower=replace(SMALL.tower, user_id=False, item_id=False)),
+        "full": FULL,
+        "two heads": replace(FULL, objective=replace(FULL.objective, heads="multi")),
+        "a learned temperature": replace(SMALL, objective=replace(SMALL.objective, learn_temperature=True)),
+        "a streaming estimate": replace(SMALL, negatives=replace(SMALL.negatives, estimate="streaming")),
+        "an advertiser table": replace(SMALL, group_loss=GroupLossConfig(weight=1.0, form="table")),
+        "the mean of an advertiser's items": replace(FULL, group_loss=GroupLossConfig(weight=1.0, form="mean")),
+        "pooled advertisers": replace(FULL, group_loss=GroupLossConfig(weight=1.0, form="pooled")),
+    }.items(),
+    ids=lambda named: named[0],
 )
-def test_every_form_of_the_towers_learns(tastes: Sample, tower: dict[str, object]) -> None:
-    config = replace(SMALL, tower=replace(SMALL.tower, **tower))
-    model, trainable = training_of(tastes.corpus, config)
+def test_every_form_of_the_model_learns(tastes: Sample, config: tuple[str, RetrievalConfig]) -> None:
+    model, trainable = training_of(tastes.corpus, config[1])
     steps = trainable.steps_per_epoch
     losses = [np.mean([float(trainable.step(epoch, s, 1.0)) for s in range(steps)]) for epoch in range(3)]
     assert losses[-1] < losses[0] - 0.1
-    assert np.isfinite(user_vectors(tastes.corpus, encoder_of(tastes.corpus, model, config), [0, -1])).all()
-    assert ACTION_CODE["view"] != ACTION_CODE["checkout"]
+    assert np.isfinite(user_vectors(tastes.corpus, encoder_of(tastes.corpus, model), [0, -1])).all()

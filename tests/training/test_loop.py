@@ -44,6 +44,9 @@ class Regression:
             return {"recall": self._metric.pop(0)} if self._metric else {}
         return {"recall": -float((self.weight - torch.tensor([1.0, 2.0, 3.0])).norm())}
 
+    def describe(self, epoch: int, step: int) -> str:
+        return f"rows {8 * step} to {8 * step + 7}"
+
     def weights(self) -> dict[str, Tensor]:
         return {"weight": self.weight}
 
@@ -104,11 +107,60 @@ def test_a_linear_schedule_falls_to_zero(tmp_path: Path) -> None:
     assert model.factors == pytest.approx([1 - i / 8 for i in range(8)])
 
 
-def test_a_loss_that_is_not_finite_says_what_to_do(tmp_path: Path) -> None:
-    model = Regression()
-    model.weight.fill_(float("nan"))
-    with pytest.raises(TrainingError, match=r"the loss is nan in epoch 1, step 1; lower training\.learning_rate"):
-        train(model, CONFIG, checkpoints=tmp_path, headline="recall")
+class Exploding(Regression):
+    """Breaks its weights in one step, before or after the loss is computed."""
+
+    def __init__(self, *, at: tuple[int, int], value: float = float("nan"), before_the_loss: bool = True) -> None:
+        super().__init__()
+        self._at, self._value, self._before_the_loss = at, value, before_the_loss
+
+    def step(self, epoch: int, step: int, learning_rate_factor: float) -> Tensor:
+        if (epoch, step) == self._at and self._before_the_loss:
+            self.weight.fill_(self._value)
+        loss = super().step(epoch, step, learning_rate_factor)
+        if (epoch, step) == self._at:
+            self.weight[0] = self._value
+        return loss
+
+    def validate(self) -> Mapping[str, float]:
+        assert bool(self.weight.isfinite().all()), "nothing is validated that is broken"
+        return super().validate()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_says_where_on_what_and_what_to_do(tmp_path: Path, value: float) -> None:
+    sentence = (
+        rf"the loss is {value} in epoch 1, step 3, on rows 16 to 23; there is no checkpoint yet; look at these rows, or "
+        r"lower training\.learning_rate or training\.table_learning_rate and run again"
+    )
+    config = TrainingConfig(epochs=6)
+    with pytest.raises(TrainingError, match=sentence):
+        train(Exploding(at=(0, 2), value=value), config, checkpoints=tmp_path, headline="recall")
+
+
+@pytest.mark.parametrize("before_the_loss", [True, False])
+def test_training_that_breaks_names_its_last_good_checkpoint_and_can_go_on_from_it(
+    tmp_path: Path, *, before_the_loss: bool
+) -> None:
+    broken = Exploding(at=(2, 1), before_the_loss=before_the_loss)
+    what = "the loss is nan" if before_the_loss else "weight is no longer finite"
+    sentence = (
+        f"{what} in epoch 3, step 2, on rows 8 to 15; the last good checkpoint is that of 2 epochs and 1 steps in "
+    )
+    with pytest.raises(TrainingError, match=sentence) as raised:
+        train(broken, CONFIG, checkpoints=tmp_path / "cut", headline="recall")
+    assert str(tmp_path / "cut") in str(raised.value)
+    whole, resumed = Regression(), Regression()
+    train(whole, CONFIG, checkpoints=tmp_path / "whole", headline="recall")
+    train(resumed, CONFIG, checkpoints=tmp_path / "cut", headline="recall")
+    assert torch.equal(resumed.weight, whole.weight)
+
+
+def test_weights_broken_by_the_last_step_of_an_epoch_are_neither_validated_nor_kept(tmp_path: Path) -> None:
+    config = TrainingConfig(epochs=6, patience=10)
+    sentence = "weight is no longer finite in epoch 2, step 4, .* is that of 1 epochs and 0 steps"
+    with pytest.raises(TrainingError, match=sentence):
+        train(Exploding(at=(1, 3), before_the_loss=False), config, checkpoints=tmp_path, headline="recall")
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A trained model on disk: weights, vocabularies and everything its inputs are made with.
 
-model/ model.json  weights.safetensors  users.parquet  items.parquet  items.safetensors  users.safetensors
-trained_users.safetensors  vocabularies/*.parquet
+model/ model.json  price_scale.json  weights.safetensors  users.parquet  items.parquet  words.parquet
+items.safetensors  users.safetensors  known.safetensors (who was trained, how items had performed)  vocabularies/*.parquet
 """
 
 import json
@@ -20,11 +20,13 @@ from safetensors.torch import load_file, save_file
 from lowerfunnel.config import load_settings, settings_to_dict
 from lowerfunnel.errors import RunError
 from lowerfunnel.features.entities import FeatureVocabularies, ItemFeatures, UserFeatures
+from lowerfunnel.features.prices import PriceScale
 from lowerfunnel.features.vocabulary import Vocabulary
 from lowerfunnel.files import write_json
 from lowerfunnel.retrieval.corpus import Corpus
 from lowerfunnel.retrieval.settings import RetrievalConfig
-from lowerfunnel.retrieval.two_tower import TableSizes, TwoTower
+from lowerfunnel.retrieval.sizes import TableSizes
+from lowerfunnel.retrieval.two_tower import TwoTower
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,22 +35,37 @@ class ModelArtefact:
 
     config: RetrievalConfig
     model: TwoTower
+    sizes: TableSizes
     users: Vocabulary
     items: Vocabulary
+    words: Vocabulary
     vocabularies: FeatureVocabularies
-    price_scale: tuple[float, float]
+    price_scale: PriceScale
     item_features: ItemFeatures
     user_features: UserFeatures
     trained_U: npt.NDArray[np.bool_]
+    counters_IF: npt.NDArray[np.float32]
+    """How the items had performed before the test, for a model that looks at it."""
 
     @classmethod
-    def of(cls, corpus: Corpus, config: RetrievalConfig, model: TwoTower) -> "ModelArtefact":
+    def of(
+        cls,
+        corpus: Corpus,
+        config: RetrievalConfig,
+        model: TwoTower,
+        *,
+        sizes: TableSizes,
+        counters_IF: npt.NDArray[np.float32],
+    ) -> "ModelArtefact":
         """Put a model together with the parts of the corpus that it is asked with."""
         return cls(
             config=config,
             model=model,
+            sizes=sizes,
+            counters_IF=counters_IF,
             users=corpus.users,
             items=corpus.items,
+            words=corpus.words,
             vocabularies=corpus.vocabularies,
             price_scale=corpus.price_scale,
             item_features=corpus.item_features,
@@ -64,14 +81,12 @@ class ModelArtefact:
         self.items.save(folder / "items.parquet")
         self.item_features.save(folder / "items.safetensors")
         self.user_features.save(folder / "users.safetensors")
-        save_arrays({"trained": self.trained_U}, folder / "trained_users.safetensors")
+        self.words.save(folder / "words.parquet")
+        save_arrays({"trained": self.trained_U, "counters": self.counters_IF}, folder / "known.safetensors")
         weights = {name: parameter.detach().cpu().contiguous() for name, parameter in self.model.named_parameters()}
         save_file(weights, folder / "weights.safetensors")
-        sizes = asdict(table_sizes(self.vocabularies, users=len(self.users), items=self.item_features))
-        write_json(
-            folder / "model.json",
-            {"config": settings_to_dict(self.config), "sizes": sizes, "price_scale": list(self.price_scale)},
-        )
+        self.price_scale.save(folder / "price_scale.json")
+        write_json(folder / "model.json", {"config": settings_to_dict(self.config), "sizes": asdict(self.sizes)})
 
     @classmethod
     def load(cls, folder: Path) -> "ModelArtefact":
@@ -88,21 +103,27 @@ class ModelArtefact:
             vocabularies = FeatureVocabularies.load(folder / "vocabularies")
             item_features = ItemFeatures.load(folder / "items.safetensors")
             user_features = UserFeatures.load(folder / "users.safetensors")
-            trained_U = load_arrays(folder / "trained_users.safetensors")["trained"]
+            words = Vocabulary.load(folder / "words.parquet")
+            price_scale = PriceScale.load(folder / "price_scale.json")
+            known = load_arrays(folder / "known.safetensors")
+            trained_U, counters_IF = known["trained"], known["counters"]
             weights = load_file(folder / "weights.safetensors")
-            price_mean, price_deviation = written["price_scale"]
         # A cut or overwritten file fails as its reader likes: ValueError covers JSON, settings, ids and Parquet.
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, pa.ArrowException) as error:
             raise RunError(f"the model in {folder} cannot be read ({error}); train it again") from error
-        model = TwoTower(config.tower, sizes, generator=torch.Generator())
+        model = TwoTower(config, sizes, generator=torch.Generator())
         live = dict(model.named_parameters())
         # Shapes are compared because copying would broadcast a single row over a table.
         if {name: tensor.shape for name, tensor in weights.items()} != {name: p.shape for name, p in live.items()}:
             raise RunError(f"the weights in {folder} are those of another model; train it again")
-        if (
-            sizes != table_sizes(vocabularies, users=len(users), items=item_features)
-            or not len(users) == len(user_features) == len(trained_U)
-            or len(items) != len(item_features)
+        if not (
+            len(users) == len(user_features) == len(trained_U) == sizes.users
+            and len(items) == len(item_features) == len(counters_IF) == sizes.items
+            and (len(vocabularies.advertiser), len(vocabularies.category)) == (sizes.advertisers, sizes.categories)
+            and (len(words), counters_IF.shape[1]) == (sizes.words, sizes.counters_width)
+            and (len(vocabularies.surface), len(vocabularies.item_attribute)) == (sizes.surfaces, sizes.item_attributes)
+            and (len(vocabularies.user_attribute), len(vocabularies.category_path))
+            == (sizes.user_attributes, sizes.category_paths)
         ):
             raise RunError(f"the files of the model in {folder} do not belong together; train it again")
         with torch.no_grad():
@@ -111,26 +132,14 @@ class ModelArtefact:
         return cls(
             config=config,
             model=model.eval(),
+            sizes=sizes,
             users=users,
             items=items,
+            words=words,
             vocabularies=vocabularies,
-            price_scale=(price_mean, price_deviation),
+            price_scale=price_scale,
             item_features=item_features,
             user_features=user_features,
             trained_U=trained_U,
+            counters_IF=counters_IF,
         )
-
-
-def table_sizes(vocabularies: FeatureVocabularies, *, users: int, items: ItemFeatures) -> TableSizes:
-    """Return the rows of each embedding table."""
-    return TableSizes(
-        users=users,
-        items=len(items),
-        advertisers=len(vocabularies.advertiser),
-        categories=len(vocabularies.category),
-        item_attributes=len(vocabularies.item_attribute),
-        user_attributes=len(vocabularies.user_attribute),
-        surfaces=len(vocabularies.surface),
-        content_width=items.content_IC.shape[1],
-        has_price=bool(items.price_I2[:, 1].any()),
-    )

@@ -1,148 +1,104 @@
 """The two-tower model: one tower for users, one for items, a cosine between them.
 
-Shape letters: U distinct items of a batch, B queries, D width of the towers, E width of their vectors.
+Shape letters: U distinct items of a batch, C candidates, R requests, D width of the towers, E width of their vectors, F
+width of a feature vector.
 """
 
-from dataclasses import dataclass
+import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lowerfunnel.events.schema import ACTIONS
-from lowerfunnel.features.history import AGE_BUCKETS
 from lowerfunnel.nn.embedding import EmbeddingTable
-from lowerfunnel.nn.layers import ResidualMLP, pool_rows
-from lowerfunnel.retrieval.inputs import Bag, ItemInputs, Lookup, UserInputs
-from lowerfunnel.retrieval.settings import TowerConfig
+from lowerfunnel.retrieval.inputs import ItemInputs, UserInputs
+from lowerfunnel.retrieval.item_parts import ItemParts
+from lowerfunnel.retrieval.settings import RetrievalConfig
+from lowerfunnel.retrieval.sizes import TableSizes
+from lowerfunnel.retrieval.tower import Tower
+from lowerfunnel.retrieval.user_parts import UserParts
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TableSizes:
-    """Rows of each table: what the vocabularies hold."""
-
-    users: int
-    items: int
-    advertisers: int
-    categories: int
-    item_attributes: int
-    user_attributes: int
-    surfaces: int
-    content_width: int
-    has_price: bool
+SERVED = "conversion"
+"""The task whose vectors are served; with one head it is the head of all tasks."""
+_LEAST_TEMPERATURE = 0.01
 
 
 class TwoTower(nn.Module):
-    """Users and items as unit vectors of one space.
+    """Users and items as unit vectors of one space, for one head or for two.
 
-    An item's input is the sum of its id embedding and what is known of it: advertiser, category, price, attributes,
-    content. Its tower is a residual MLP on that sum. A user's input is the sum of its id embedding, the weighted mean
-    of the *item inputs* of its history (weights learned by action and age), its attributes and the surface. Histories
-    and candidates share one item input, so an item never seen in training still counts in a history, and the own cart
-    lies near its owner.
-
-    An id that was not trained, or is dropped, contributes nothing: the sum of the known parts is its embedding, and one
-    learned vector for each tower (`anyone`, `anything`) is what is left when nothing is known.
+    `ItemParts` and `UserParts` say what goes in, `Tower` what is made of it. With `popularity` one more coordinate holds
+    an item's log share, and a learned weight on the user's side, so that the score is still one dot product.
     """
 
-    def __init__(self, config: TowerConfig, sizes: TableSizes, *, generator: torch.Generator) -> None:
+    def __init__(self, config: RetrievalConfig, sizes: TableSizes, *, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
-        width = config.width
-
-        def table(rows: int, std: float = config.init_std) -> EmbeddingTable:
-            return EmbeddingTable(rows, width, init_std=std, generator=generator)
-
-        self.tables = nn.ModuleDict()
-        if config.item_id:
-            self.tables["item"] = table(sizes.items)
-        if config.user_id:
-            self.tables["user"] = table(sizes.users)
-        # Row 0 of a feature's table stands for its unknown value, and says nothing until it is trained; a feature that
-        # the log does not have gets no table.
-        for name, values in (
-            ("advertiser", sizes.advertisers),
-            ("category", sizes.categories),
-            ("surface", sizes.surfaces),
-        ):
-            if values:
-                self.tables[name] = table(values + 1)
-                with torch.no_grad():
-                    self._table(name).weight[0] = 0.0
-        for name, values in (("item_attribute", sizes.item_attributes), ("user_attribute", sizes.user_attributes)):
-            if values:
-                self.tables[name] = table(values)
-        self.price = _linear(2, width, config.init_std, generator) if sizes.has_price else None
-        self.content = _linear(sizes.content_width, width, config.init_std, generator) if sizes.content_width else None
-        self.action_weight = nn.Parameter(torch.zeros(len(ACTIONS)))
-        self.age_weight = nn.Parameter(torch.zeros(AGE_BUCKETS))
-        self.history_gate = nn.Parameter(torch.ones(width))
-        self.anyone = nn.Parameter(torch.empty(width).normal_(0.0, config.init_std, generator=generator))
-        self.anything = nn.Parameter(torch.zeros(width))
+        tower, tasks = config.tower, config.objective.tasks
+        self.item_parts = ItemParts(tower, sizes, generator=generator)
+        self.user_parts = UserParts(tower, config.history, config.context, sizes, generator=generator)
+        item_count = self.item_parts.count + int(sizes.counters_width > 0)
+        self.item_body = Tower(tower, parts=item_count, tasks=tasks, generator=generator)
+        self.user_body = Tower(tower, parts=self.user_parts.count, tasks=tasks, generator=generator)
         # A tenth of a cosine for each e-fold, which the temperature of a tenth makes the item's own log-odds.
-        self.popularity_weight = nn.Parameter(torch.tensor(0.1)) if config.popularity else None
-        self.user_mlp = ResidualMLP(width, config.user_hidden, generator=generator)
-        self.item_mlp = ResidualMLP(width, config.item_hidden, generator=generator)
+        self.popularity_weight = nn.Parameter(torch.tensor(0.1)) if tower.popularity else None
+        self.log_scale = nn.ParameterDict()
+        if config.objective.learn_temperature:
+            for task in tasks:
+                self.log_scale[task] = nn.Parameter(torch.tensor(-math.log(config.objective.temperature)))
+        self.group: EmbeddingTable | None = None
+        if config.group_loss.weight and config.group_loss.form == "table":
+            self.group = EmbeddingTable(sizes.groups, tower.width, init_std=tower.init_std, generator=generator)
 
     def embedding_tables(self) -> dict[str, EmbeddingTable]:
         """Return the tables by name, for their optimiser."""
-        return {name: table for name, table in self.tables.items() if isinstance(table, EmbeddingTable)}
+        named = {**self.item_parts.tables, **self.user_parts.tables, **({"group": self.group} if self.group else {})}
+        return {name: table for name, table in named.items() if isinstance(table, EmbeddingTable)}
 
-    def item_input(self, items: ItemInputs) -> Float[Tensor, "U D"]:
-        """Return what is known of each item, as one vector: the item tower's input and a history's entry."""
-        x_UD = self.anything.expand(len(items.id_U), -1)
-        if "item" in self.tables:
-            x_UD = torch.addcmul(x_UD, self._table("item").rows(items.id_U), items.has_id_U.unsqueeze(1))
-        if "advertiser" in self.tables:
-            x_UD = x_UD + self._lookup("advertiser", items.advertiser)
-        if "category" in self.tables:
-            x_UD = x_UD + self._lookup("category", items.category)
-        if "item_attribute" in self.tables:
-            x_UD = x_UD + self._bag("item_attribute", items.attributes)
-        if self.price is not None:
-            x_UD = torch.addmm(x_UD, items.price_U2, self.price)
-        if self.content is not None:
-            x_UD = torch.addmm(x_UD, items.content_UF, self.content)
-        return x_UD
+    def inverse_temperature(self, task: str) -> Tensor | float:
+        """Return what a task's cosines are multiplied with."""
+        if task not in self.log_scale:
+            return 1.0 / self.config.objective.temperature
+        scale: Tensor = self.log_scale[task].clamp(max=-math.log(_LEAST_TEMPERATURE)).exp()
+        return scale
 
-    def item_tower(self, x_UD: Float[Tensor, "U D"], log_share_U: Float[Tensor, " U"]) -> Float[Tensor, "U E"]:
-        """Return the vector of each item from its input: of unit length, and its popularity beside it if asked for."""
-        v_UD = nn.functional.normalize(self.item_mlp(x_UD), dim=1)
-        return v_UD if self.popularity_weight is None else torch.cat([v_UD, log_share_U.unsqueeze(1)], dim=1)
+    def item_input(self, parts: list[Float[Tensor, "U D"]]) -> Float[Tensor, "U D"]:
+        """Return the sum of each item's parts: what it is in a history, and as the subject of a request."""
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)
 
-    def user_tower(self, users: UserInputs, x_UD: Float[Tensor, "U D"]) -> Float[Tensor, "B E"]:
-        """Return the vector of each query, as `item_tower` does; `x_UD` are the inputs of the items in its history."""
-        # One small table of (action, age) and one look-up: the gradient of two look-ups would be summed twice.
-        weight_K1 = (self.action_weight.unsqueeze(1) + self.age_weight).exp().view(-1, 1)
-        code_N = users.history_action_N * AGE_BUCKETS + users.history_age_N
-        weight_N = nn.functional.embedding(code_N, weight_K1).squeeze(1)
-        pooled_BD = pool_rows(x_UD, users.history_place_N, users.history_offsets_B1, weight_N)
-        y_BD = pooled_BD * self.history_gate + self.anyone
-        if "user" in self.tables:
-            y_BD = y_BD + self._lookup("user", users.id) * users.has_id_B.unsqueeze(1)
-        if "surface" in self.tables:
-            y_BD = y_BD + self._lookup("surface", users.surface)
-        if "user_attribute" in self.tables:
-            y_BD = y_BD + self._bag("user_attribute", users.attributes)
-        u_BD = nn.functional.normalize(self.user_mlp(y_BD), dim=1)
+    def item_tower(
+        self,
+        parts: list[Float[Tensor, "U D"]],
+        x_UD: Float[Tensor, "U D"],
+        *,
+        place_C: Int[Tensor, " C"] | None = None,
+        counters_CF: Float[Tensor, "C F"],
+        log_share_C: Float[Tensor, " C"],
+    ) -> dict[str, Float[Tensor, "C E"]]:
+        """Return each head's vectors of candidates: of unit length, and their popularity beside it if asked for.
+
+        Without `place_C` the U items are the candidates. `x_UD` are their inputs: all that a tower without layers needs.
+        """
+        chosen = [x_UD] if self.item_body.body is None else parts
+        if place_C is not None:
+            chosen = [part.index_select(0, place_C) for part in chosen]
+        vectors: dict[str, Tensor] = self.item_body(chosen + self.item_parts.counters(counters_CF))
         if self.popularity_weight is None:
-            return u_BD
-        return torch.cat([u_BD, self.popularity_weight.expand(len(u_BD), 1)], dim=1)
+            return vectors
+        return {task: torch.cat([v_CD, log_share_C.unsqueeze(1)], dim=1) for task, v_CD in vectors.items()}
 
-    def _table(self, name: str) -> EmbeddingTable:
-        table = self.tables[name]
-        assert isinstance(table, EmbeddingTable)  # noqa: S101 - narrows the type, cannot fail
-        return table
+    def user_tower(
+        self, users: UserInputs, x_UD: Float[Tensor, "U D"], *, dropout: torch.Generator | None = None
+    ) -> dict[str, Float[Tensor, "R E"]]:
+        """Return each head's vectors of requests, as `item_tower` does; `x_UD` are the inputs of the batch's items."""
+        vectors: dict[str, Tensor] = self.user_body(self.user_parts(users, x_UD, dropout=dropout))
+        if self.popularity_weight is None:
+            return vectors
+        weight = self.popularity_weight
+        return {task: torch.cat([u_RD, weight.expand(len(u_RD), 1)], dim=1) for task, u_RD in vectors.items()}
 
-    def _lookup(self, name: str, lookup: Lookup) -> Tensor:
-        return self._table(name).rows(lookup.row).index_select(0, lookup.place)
-
-    def _bag(self, name: str, bag: Bag) -> Tensor:
-        row_UD = self._table(name).rows(bag.token.row)
-        weight_N = torch.ones(len(bag.token.place), device=row_UD.device)
-        return pool_rows(row_UD, bag.token.place, bag.offsets, weight_N)
-
-
-def _linear(fan_in: int, width: int, init_std: float, generator: torch.Generator) -> nn.Parameter:
-    std = init_std / max(fan_in, 1) ** 0.5
-    return nn.Parameter(torch.empty(fan_in, width).normal_(0.0, std, generator=generator))
+    def encode_items(self, items: ItemInputs, counters_UF: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs and served vectors of items, [U, D] and [U, E]."""
+        parts = self.item_parts(items)
+        x_UD = self.item_input(parts)
+        vectors = self.item_tower(parts, x_UD, counters_CF=counters_UF, log_share_C=items.log_share_U)
+        return x_UD, vectors[SERVED]

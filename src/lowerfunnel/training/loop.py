@@ -38,6 +38,9 @@ class Trainable(Protocol):
     def optimiser_state(self) -> dict[str, Tensor]:
         """Return the optimisers' state, live."""
 
+    def describe(self, epoch: int, step: int) -> str:
+        """Say which examples a step trains on, by their source ids; empty if there is nothing to say."""
+
     def load(self, weights: Mapping[str, Tensor], optimiser_state: Mapping[str, Tensor]) -> None:
         """Take over weights and optimiser state."""
 
@@ -106,7 +109,7 @@ def train(
     holds a checkpoint.
 
     Raises:
-        TrainingError: If a loss is not finite.
+        TrainingError: If a loss is not finite, or a weight when it is to be validated or kept.
     """
     progress = progress or Silent()
     position = _resume(trainable, checkpoints)
@@ -132,10 +135,11 @@ def train(
             factor = 1.0 - (position.epoch * steps + position.step) / total_steps
         loss = float(trainable.step(position.epoch, position.step, factor))
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} in epoch {position.epoch + 1}, step {position.step + 1}; "
-                "lower training.learning_rate or training.table_learning_rate"
-            )
+            raise TrainingError(_not_finite(trainable, f"the loss is {loss}", position, checkpoints))
+        # A finite loss may still leave weights behind that are not: a checkpoint of them would never be a good one.
+        saves = position.step + 1 == steps or time.monotonic() - saved_s > config.checkpoint_every_s
+        if saves and (broken := _broken(trainable.weights())):
+            raise TrainingError(_not_finite(trainable, f"{broken} is no longer finite", position, checkpoints))
         position.loss_sum += loss
         position.loss_steps += 1
         position.step += 1
@@ -151,7 +155,7 @@ def train(
                 examples_per_s=done_steps * trainable.examples_per_step / (now_s - started_s),
             )
         if position.step < steps:
-            if now_s - saved_s > config.checkpoint_every_s:
+            if saves:
                 save()
                 saved_s = time.monotonic()
             continue
@@ -166,6 +170,25 @@ def train(
             saved_s = time.monotonic()
     trainable.load(best, trainable.optimiser_state())
     return TrainingResult(history=position.history, best_epoch=position.best_epoch, trained_s=position.trained_s)
+
+
+def _broken(weights: Mapping[str, Tensor]) -> str | None:
+    """Return the name of a weight that holds NaN or infinity, None if there is none."""
+    return next((name for name, tensor in weights.items() if not bool(tensor.isfinite().all())), None)
+
+
+def _not_finite(trainable: Trainable, what: str, position: _Position, folder: Path) -> str:
+    """Say where training broke, on what, and what is left of it."""
+    checkpoint = load_checkpoint(folder)
+    last = "there is no checkpoint yet"
+    if checkpoint is not None:
+        epoch, step = checkpoint.state["epoch"], checkpoint.state["step"]
+        last = f"the last good checkpoint is that of {epoch} epochs and {step} steps in {folder}"
+    return (
+        f"{what} in epoch {position.epoch + 1}, step {position.step + 1}, on "
+        f"{trainable.describe(position.epoch, position.step) or 'its batch'}; {last}; look at these rows, or lower "
+        "training.learning_rate or training.table_learning_rate and run again"
+    )
 
 
 def _validated(
