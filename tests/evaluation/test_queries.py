@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tests.labels.label_samples import DAY_US, START_US, Event, config_of, labels_of, store_of
 
@@ -114,7 +115,16 @@ def test_slices_say_what_was_touched_where_it_happened_and_what_is_cold(temporal
         "activity_high": [True, True, False, False],
         "surface=home": [False, True, False, False],
         "surface=search": [True, False, False, False],
+        "conversions_0": [False, False, True, True],
+        "conversions_1_2": [True, True, False, False],
+        # Item 11 is nine days old, 12 four, 13 not yet there and 10 fifteen.
+        "item_age_under_7d": [False, True, True, False],
+        "item_age_7_28d": [True, False, False, True],
     }
+    assert queries.held_out_P is not None
+    held_out = pq.read_table(labels / "test.parquet").take(queries.held_out_P)
+    assert held_out.column("item_id").to_pylist() == [11, 13, 12, 10]
+    assert set(held_out.column("task").to_pylist()) == {"conversion"}
 
 
 def test_each_task_has_queries_of_its_own_and_a_task_without_pairs_none(temporal: tuple[Corpus, Path]) -> None:

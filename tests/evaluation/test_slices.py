@@ -65,14 +65,53 @@ def test_surfaces_are_slices() -> None:
     assert "surface=x" not in found
 
 
+def test_users_are_told_apart_by_how_often_they_had_converted() -> None:
+    found = slices_of([[0]] * 6, [[1] * times for times in (0, 1, 2, 3, 9, 10)], "checkout", conversions=("checkout",))
+    assert found["conversions_0"] == [True, False, False, False, False, False]
+    assert found["conversions_1_2"] == [False, True, True, False, False, False]
+    assert found["conversions_3_9"] == [False, False, False, True, True, False]
+    assert found["conversions_10_up"] == [False, False, False, False, False, True]
+    views = slices_of([[0]], [[1, 1]], "view", conversions=("checkout",))
+    assert views["conversions_0"] == [True]
+
+
+def test_an_item_without_an_event_before_the_request_is_among_the_youngest() -> None:
+    day_us = 86_400_000_000
+    age_us_P = np.array([-day_us, 0, 7 * day_us - 1, 7 * day_us, 28 * day_us - 1, 28 * day_us])
+    found = slices_of([[0, 1, 2, 3, 4, 5]], [[]], item_age_us_P=age_us_P)
+    assert found["item_age_under_7d"] == [True, True, True, False, False, False]
+    assert found["item_age_7_28d"] == [False, False, False, True, True, False]
+    assert found["item_age_over_28d"] == [False, False, False, False, False, True]
+
+
+def test_advertisers_are_split_into_thirds_by_their_events_of_training() -> None:
+    # Advertiser 0 has 2 + 1 events, 1 has 20, 2 has 9; item 4 has no advertiser.
+    advertiser_I, count_I = np.array([0, 0, 1, 2, -1], np.int32), np.array([2, 1, 20, 9, 100])
+    found = slices_of([[0, 1, 2, 3, 4, -1]], [[]], advertiser_I=advertiser_I, train_count_I=count_I)
+    assert found["advertiser_small"] == [True, True, False, False, False, False]
+    assert found["advertiser_middle"] == [False, False, False, True, False, False]
+    assert found["advertiser_large"] == [False, False, True, False, False, False]
+
+
+def test_advertisers_of_one_size_share_a_slice() -> None:
+    advertiser_I = np.array([0, 1, 2], np.int32)
+    found = slices_of([[0, 1, 2]], [[]], advertiser_I=advertiser_I, train_count_I=np.array([4, 4, 4]))
+    assert found["advertiser_small"] == [True, True, True]
+    assert "advertiser_large" not in found
+
+
 lists = st.lists(st.integers(-1, 9), max_size=6)
 
 
 @given(st.lists(st.tuples(lists.filter(bool), lists), min_size=1, max_size=6))
 def test_slices_of_one_kind_split_all_pairs(rows: list[tuple[list[int], list[int]]]) -> None:
-    found = slices_of([row[0] for row in rows], [row[1] for row in rows])
+    ages = np.arange(sum(len(row[0]) for row in rows)) * 10**12
+    found = slices_of(
+        [row[0] for row in rows], [row[1] for row in rows], "checkout", conversions=("checkout",), item_age_us_P=ages
+    )
     assert all(found["all"])
-    for kind in (("retargeting", "discovery"), [name for name in found if name.startswith("activity_")]):
+    kinds = [[name for name in found if name.startswith(kind)] for kind in ("activity_", "conversions_", "item_age_")]
+    for kind in (("retargeting", "discovery"), *kinds):
         assert np.array([found[name] for name in kind]).sum(axis=0).tolist() == [1] * len(found["all"])
 
 

@@ -32,6 +32,7 @@ class EvaluationSet:
         history_offsets: Q + 1 offsets into the history; None where the training timelines are all there is.
         history_item: What the users did before their requests, latest last.
         history_action: Codes of these actions.
+        held_out_P: Which row of the held-out pairs each pair is; None where they do not come from a table.
     """
 
     task: str
@@ -45,6 +46,7 @@ class EvaluationSet:
     history_offsets: Int64Array | None = None
     history_item: Int32Array | None = None
     history_action: Int8Array | None = None
+    held_out_P: Int64Array | None = None
 
     def __post_init__(self) -> None:
         ragged = {
@@ -66,6 +68,8 @@ class EvaluationSet:
                     f"{name} offsets must run from 0 to {len(items)} in {self.queries + 1} steps for {self.queries} "
                     f"queries, got {len(offsets)} from {int(offsets[0])} to {int(offsets[-1])}"
                 )
+        if self.held_out_P is not None and len(self.held_out_P) != len(self.pair_item_P):
+            raise ValueError(f"{len(self.pair_item_P)} pairs need as many rows, got {len(self.held_out_P)}")
         if self.queries and int(np.diff(self.pair_offsets).min()) < 1:
             raise ValueError(
                 f"every query needs a held-out item, {int((np.diff(self.pair_offsets) < 1).sum())} have none"
@@ -103,6 +107,7 @@ class EvaluationSet:
             history_offsets=history_offsets,
             history_item=history_item,
             history_action=history_action,
+            held_out_P=None if self.held_out_P is None else self.held_out_P[pair_P],
         )
 
     def block(self, start: int, stop: int) -> "EvaluationSet":

@@ -52,7 +52,12 @@ def evaluation_set(
         item_P[by_query_item],
         at_P[by_query_item],
     )
-    surface_P = np.searchsorted(surfaces, held_out.surface_P[of_task][by_query_item]) if surfaces else None
+    held_out_P = np.flatnonzero(of_task)[by_query_item]
+    surface_P: Int32Array | None = None
+    if surfaces:
+        name_P = held_out.surface_P[held_out_P]
+        place_P = np.searchsorted(surfaces, name_P)
+        surface_P = np.where(np.isin(name_P, surfaces), place_P, -1).astype(np.int32)
     first_Q = np.flatnonzero(np.diff(key_P, prepend=key_P[0] - 1))
     user_Q, at_Q = user_P[first_Q], at_P[first_Q]
     history_offsets, history_item, history_action = histories_before(timelines, user_Q, at_Q)
@@ -61,9 +66,6 @@ def evaluation_set(
         excluded_offsets, excluded_item = purchased(history_offsets, history_item, history_action, conversions)
     else:
         excluded_offsets, excluded_item = np.zeros(len(user_Q) + 1, np.int64), np.zeros(0, np.int32)
-    if surface_P is not None:
-        known = np.isin(held_out.surface_P[of_task][by_query_item], surfaces)
-        surface_P = np.where(known, surface_P, -1).astype(np.int32)
     return EvaluationSet(
         task=task,
         user_Q=user_Q,
@@ -82,10 +84,16 @@ def evaluation_set(
             cold_at_most=cold_at_most,
             surface_P=surface_P,
             surfaces=surfaces,
+            conversions=conversions,
+            item_age_us_P=_item_ages(corpus, item_P, at_P),
+            advertiser_I=corpus.item_features.advertiser_I - np.int32(1)
+            if len(corpus.vocabularies.advertiser)
+            else None,
         ),
         history_offsets=history_offsets,
         history_item=history_item,
         history_action=history_action,
+        held_out_P=held_out_P,
     )
 
 
@@ -109,25 +117,25 @@ def purchased(
 
 def known_at_test(corpus: Corpus) -> Timelines:
     """Return the events that may be known when testing: what floors learn from."""
-    return _until(corpus.known, corpus.test_until_U)
+    return corpus.known.until(corpus.test_until_U)
 
 
 def training_counts(corpus: Corpus) -> npt.NDArray[np.int64]:
     """Return how many training events each item has."""
-    training = _until(corpus.training, corpus.train_until_U)
+    training = corpus.training.until(corpus.train_until_U)
     return np.bincount(training.item_E[training.item_E >= 0], minlength=len(corpus.items))
 
 
-def _until(timelines: Timelines, until_U: Int64Array) -> Timelines:
-    if (until_U == NEVER).all():
-        return timelines
-    user_E = np.repeat(np.arange(timelines.users, dtype=np.int32), np.diff(timelines.offsets_U1))
-    keep_E = timelines.t_E < until_U[user_E]
-    return Timelines.build(
-        user_E=user_E[keep_E],
-        t_E=timelines.t_E[keep_E],
-        item_E=timelines.item_E[keep_E],
-        action_E=timelines.action_E[keep_E],
-        users=timelines.users,
-        order=timelines.order,
-    )
+def _item_ages(corpus: Corpus, item_P: Int32Array, at_P: Int64Array) -> Int64Array | None:
+    """Return how long before the request each item had its first event, in microseconds; None in a log without times.
+
+    Not above 0 for an item without an event before, or outside the catalogue.
+    """
+    known = corpus.known
+    if known.order != "time":
+        return None
+    first_I = np.full(len(corpus.items) + 1, NEVER, np.int64)  # the last is that of an item outside the catalogue
+    of_item_E = known.item_E >= 0
+    np.minimum.at(first_I, known.item_E[of_item_E], known.t_E[of_item_E])
+    age_P: Int64Array = np.maximum(at_P - first_I[item_P], 0)
+    return age_P

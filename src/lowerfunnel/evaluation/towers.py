@@ -34,7 +34,6 @@ class TowerRetriever:
         query_QD = self._encoder.users(
             queries.user_Q,
             queries.at_us_Q,
-            np.zeros(queries.queries, np.int32),
             timelines=self._timelines,
             features=self._user_features,
             trained_U=self._trained_U,
