@@ -45,7 +45,12 @@ test_days = 3
 validation_days = 3
 [retrieval.tower]
 width = 8
-history_length = 8
+hidden = [8]
+cross_rank = 4
+activity = true
+[retrieval.history]
+length = 8
+feedforward = 8
 [training]
 epochs = 1
 [evaluation]
@@ -74,7 +79,7 @@ def world(run: Path) -> World:
 
 @pytest.fixture(scope="module")
 def policy(run: Path, world: World) -> RunPolicy:
-    return RunPolicy.open(run, world.item_id_I)
+    return RunPolicy.open(run, world.item_id_I, queries=world.queries)
 
 
 def requests_of(world: World, users: list[int], *, day: float = 16.0, surface: int = 0) -> Requests:
@@ -132,6 +137,18 @@ def test_cutting_the_requests_changes_nothing(policy: RunPolicy, world: World) -
         assert np.array_equal(np.concatenate(parts), whole)
 
 
+def test_a_user_who_comes_back_later_is_somebody_who_was_away(policy: RunPolicy, world: World) -> None:
+    """The history is the same by then, and what was done in the last day, week and month is not."""
+    soon, later = (requests_of(world, list(range(100)), day=day) for day in (16.0, 60.0))
+    together = Requests(
+        **{name: np.concatenate([getattr(soon, name), getattr(later, name)]) for name in Requests.__dataclass_fields__}
+    )
+    shown = policy.rank(together, everything(world), SLOTS).item_id_RS
+    apart = [policy.rank(asked, everything(world), SLOTS).item_id_RS for asked in (soon, later)]
+    assert not np.array_equal(*apart)
+    assert np.array_equal(shown, np.concatenate(apart))
+
+
 def test_somebody_new_gets_the_answer_for_nobody(policy: RunPolicy, world: World) -> None:
     shown_RS = policy.rank(requests_of(world, [-1, -1, 5]), everything(world), SLOTS).item_id_RS
     assert shown_RS[0].tolist() == shown_RS[1].tolist()
@@ -173,7 +190,7 @@ def test_no_requests_get_no_lists(policy: RunPolicy, world: World) -> None:
 
 def test_items_that_came_after_the_log_are_never_shown(run: Path, world: World) -> None:
     ids = np.append(world.item_id_I, world.item_id_I[-1] + np.arange(1, 4))
-    policy = RunPolicy.open(run, ids, name="newer world")
+    policy = RunPolicy.open(run, ids, queries=world.queries, name="newer world")
     shown_RS = policy.rank(requests_of(world, [0, 1, 2]), np.ones(len(ids), np.bool_), SLOTS).item_id_RS
     assert np.isin(shown_RS, world.item_id_I).all()
     only_new_I = np.arange(len(ids)) >= len(world.item_id_I) - 2
@@ -183,7 +200,7 @@ def test_items_that_came_after_the_log_are_never_shown(run: Path, world: World) 
 
 def test_a_run_of_another_world_is_refused(run: Path) -> None:
     with pytest.raises(RunError, match="none of the world's 3 items is in the run's catalogue of 60"):
-        RunPolicy.open(run, np.array([1, 2, 3]))
+        RunPolicy.open(run, np.array([1, 2, 3]), queries=[])
 
 
 def test_a_world_takes_its_answers(policy: RunPolicy, world: World) -> None:

@@ -20,14 +20,13 @@ from lowerfunnel.index.exact import ExactIndex
 from lowerfunnel.labels.settings import LabelConfig
 from lowerfunnel.pipeline.oracle import OracleRetriever
 from lowerfunnel.pipeline.recipe import Recipe
-from lowerfunnel.retrieval.artefact import table_sizes
+from lowerfunnel.retrieval.batches import TrainingData
 from lowerfunnel.retrieval.corpus import Corpus, HeldOut
 from lowerfunnel.retrieval.encoder import Encoder
+from lowerfunnel.retrieval.training_data import item_counters, table_sizes, training_data
 from lowerfunnel.retrieval.two_tower import TwoTower
 from lowerfunnel.training.settings import TrainingConfig
 from lowerfunnel.world import World
-
-TASKS = ("conversion", "engagement")
 
 
 def missing_floors(config: EvaluationConfig) -> list[str]:
@@ -60,15 +59,10 @@ def require_packages(recipe: Recipe) -> None:
         require("faiss", extra="faiss")
 
 
-def new_model(recipe: Recipe, corpus: Corpus) -> TwoTower:
+def new_model(recipe: Recipe, corpus: Corpus, data: TrainingData) -> TwoTower:
     """Return an untrained model for a corpus; the same seed gives the same weights."""
-    sizes = table_sizes(corpus.vocabularies, users=len(corpus.users), items=corpus.item_features)
-    return TwoTower(recipe.retrieval.tower, sizes, generator=torch.Generator().manual_seed(recipe.seed))
-
-
-def encoder_of(corpus: Corpus, model: TwoTower) -> Encoder:
-    """Return the encoder of a model as it is now."""
-    return Encoder(model, corpus.item_features)
+    sizes = table_sizes(corpus, recipe.retrieval, data)
+    return TwoTower(recipe.retrieval, sizes, generator=torch.Generator().manual_seed(recipe.seed))
 
 
 def tower_retriever(corpus: Corpus, encoder: Encoder, index: Index, *, validating: bool = False) -> TowerRetriever:
@@ -116,7 +110,8 @@ def floors_of(recipe: Recipe, corpus: Corpus) -> dict[str, Retriever]:
         elif name == "als":
             floors[name] = AlsRetriever(known, weight_A, popularity, seed=recipe.seed)
         else:
-            encoder = encoder_of(corpus, new_model(recipe, corpus))
+            model = new_model(recipe, corpus, training_data(corpus, recipe.retrieval))
+            encoder = Encoder(model, corpus.item_features, item_counters(corpus, recipe.retrieval, testing=True))
             floors[name] = tower_retriever(corpus, encoder, ExactIndex(encoder.items()))
     return floors
 

@@ -13,6 +13,8 @@ import rich.status
 import rich.text
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from lowerfunnel.training import loop
+
 _TITLES = {
     "import": "Import the log",
     "label": "Label and split",
@@ -90,7 +92,7 @@ class Console:
             yield advance
 
     @contextmanager
-    def training(self) -> Iterator["TrainingBar"]:
+    def training(self) -> Iterator[loop.Progress]:
         """Show the training loop's progress."""
         with self._bar("{task.fields[rate]}") as bar:
             yield TrainingBar(bar, self)

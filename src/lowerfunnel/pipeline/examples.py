@@ -102,7 +102,6 @@ def score_distribution(
     vector_QD = encoder.users(
         part.user_Q,
         part.at_us_Q,
-        np.zeros(part.queries, np.int32),
         timelines=corpus.known,
         features=corpus.user_features,
         trained_U=corpus.trained_U,

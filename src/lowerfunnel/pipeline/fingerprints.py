@@ -29,6 +29,9 @@ STEPS = tuple(OUTPUTS)
 _FORMAT = 1
 """Raised when a step writes something else from the same settings, so that finished steps are not reused."""
 
+_EVALUATION_FORMAT = 3
+"""The same of the evaluation alone: another slice, another file."""
+
 
 def log_fingerprint(recipe: Recipe, data: Path | None) -> str:
     """Return a fingerprint of the log that a recipe imports: of every file's content, or of the world's settings.
@@ -59,7 +62,7 @@ def fingerprints(recipe: Recipe, imported: str) -> dict[str, str]:
         "train": [settings["retrieval"], settings["training"], evaluation.headline, evaluation.validation_users],
         "index": [settings["index"]],
         # A floor whose package has been installed since is measured then.
-        "evaluate": [settings["evaluation"], assemble.missing_floors(evaluation)],
+        "evaluate": [_EVALUATION_FORMAT, settings["evaluation"], assemble.missing_floors(evaluation)],
         "report": [recipe.name, recipe.description],
     }
     made = {"import": imported}

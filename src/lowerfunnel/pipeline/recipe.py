@@ -47,6 +47,15 @@ class Recipe:
             raise ValueError(f"seed must not be negative, got {self.seed}")
 
 
+def read_recipe(path: Path) -> dict[str, object]:
+    """Read the settings of a recipe's file, unchecked; its table `tune` is no setting but says what may be searched.
+
+    Raises:
+        ConfigError: If the file is missing, cannot be read or is not TOML.
+    """
+    return {name: value for name, value in read_toml(path).items() if name != "tune"}
+
+
 def load_recipe(path: Path, overrides: Sequence[str] = (), *, seed: int | None = None) -> Recipe:
     """Read a recipe from a TOML file, with overrides such as "retrieval.tower.width=128".
 
@@ -55,7 +64,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, seed: int | None =
     """
     if not path.is_file():
         raise ConfigError(f"there is no recipe {path}; give the path of a TOML file, such as recipes/demo.toml")
-    settings = apply_overrides(read_toml(path), list(overrides))
+    settings = apply_overrides(read_recipe(path), list(overrides))
     if seed is not None:
         settings = {**settings, "seed": seed}
     return load_settings(Recipe, settings, source=path.name)

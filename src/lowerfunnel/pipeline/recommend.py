@@ -77,13 +77,13 @@ def recommend_to_file(
         artefact = ModelArtefact.load(run / "model")
         ids = read_users(users_file, artefact.users.ids.type)
         index = load_index(run / "index")
-        timelines = store_timelines(store, artefact.users, artefact.items)
+        timelines = store_timelines(store, artefact.users, artefact.items, artefact.vocabularies.surface)
     if (index.items, index.width) != (len(artefact.items), artefact.config.tower.vector_width):
         raise RunError(
             f"the index in {run} holds {index.items:,} items of width {index.width} and the model {len(artefact.items):,} "
             f"of width {artefact.config.tower.vector_width}: they do not belong together; run the recipe again"
         )
-    encoder = Encoder(artefact.model, artefact.item_features)
+    encoder = Encoder(artefact.model, artefact.item_features, artefact.counters_IF)
     user_B = artefact.users.encode(ids)
     asked_t = end_of_log(timelines) if at_t is None else at_t
 
@@ -92,7 +92,6 @@ def recommend_to_file(
         query_BD = encoder.users(
             block_B,
             at_B,
-            np.zeros(len(block_B), np.int32),
             timelines=timelines,
             features=artefact.user_features,
             trained_U=artefact.trained_U,

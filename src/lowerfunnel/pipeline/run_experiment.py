@@ -45,8 +45,12 @@ def experiment_on_run(
         )
     world = load_world(run / "world")
     name_b, name_a = _names(run, against, recipe)
-    policy_b = RunPolicy.open(run, world.item_id_I, name=name_b)
-    policy_a: Policy = _logging(world) if against is None else RunPolicy.open(against, world.item_id_I, name=name_a)
+    policy_b = RunPolicy.open(run, world.item_id_I, queries=world.queries, name=name_b)
+    policy_a: Policy = (
+        _logging(world)
+        if against is None
+        else RunPolicy.open(against, world.item_id_I, queries=world.queries, name=name_a)
+    )
     first = world.config.days
     return experiment(
         world,

@@ -12,17 +12,21 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 
 from lowerfunnel import __version__
 from lowerfunnel.config import settings_to_dict
 from lowerfunnel.errors import DataError, RunError
-from lowerfunnel.evaluation.evaluate import evaluate
+from lowerfunnel.evaluation.evaluate import COVERAGE_K, evaluate
 from lowerfunnel.evaluation.evaluation_set import EvaluationSet
 from lowerfunnel.evaluation.measure import measure
 from lowerfunnel.evaluation.metrics_json import DataKind, MetricRow, write_metrics
 from lowerfunnel.evaluation.pair_rank import pair_ranks
+from lowerfunnel.evaluation.ranks_file import write_ranks
+from lowerfunnel.evaluation.within_group import within_group_rows
 from lowerfunnel.events.store import EventStore
+from lowerfunnel.events.timeline import Int32Array
 from lowerfunnel.files import sha256_of_file, write_folder, write_json, write_text
 from lowerfunnel.index.exact import ExactIndex
 from lowerfunnel.index.settings import load_index
@@ -38,9 +42,11 @@ from lowerfunnel.retrieval.artefact import ModelArtefact
 from lowerfunnel.retrieval.batches import BatchSource
 from lowerfunnel.retrieval.corpus import Corpus
 from lowerfunnel.retrieval.encoder import Encoder
+from lowerfunnel.retrieval.examples import TASKS
 from lowerfunnel.retrieval.objective import TwoTowerTraining
+from lowerfunnel.retrieval.training_data import describe_examples, item_counters, table_sizes, training_data
 from lowerfunnel.training.loop import train
-from lowerfunnel.training.memory import keep_large_blocks
+from lowerfunnel.training.memory import forget_peak, keep_large_blocks, peak_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +69,8 @@ class Run:
     fingerprints: dict[str, str]
     console: Console
 
-    def execute(self) -> None:
-        """Do every step that is not finished."""
+    def execute(self, *, until: str = STEPS[-1]) -> None:
+        """Do every step that is not finished, up to and with the step `until`."""
         with self.console.waiting("Comparing what is there"):
             finished = self.folder.finished(self.fingerprints)
         unfinished = [step for step in STEPS if step not in finished]
@@ -75,7 +81,7 @@ class Run:
         self.folder.write_settings(settings_to_dict(self.recipe))
         for step in finished:
             self.console.skipped(step)
-        self.redo(unfinished)
+        self.redo([step for step in unfinished if STEPS.index(step) <= STEPS.index(until)])
 
     def redo(self, steps: Sequence[str]) -> None:
         """Do these steps, whether they are finished or not."""
@@ -115,7 +121,13 @@ class Run:
     @cached_property
     def corpus(self) -> Corpus:
         """The log with its labels, in memory."""
-        return Corpus.build(self.store, self.labels)
+        model = self.recipe.retrieval
+        return Corpus.build(
+            self.store,
+            self.labels,
+            category_separator=model.tower.category_separator,
+            tasks=model.objective.learned,
+        )
 
     @cached_property
     def artefact(self) -> ModelArtefact:
@@ -149,46 +161,59 @@ class Run:
         write_folder(self.labels, fill)
 
     def _train(self) -> None:
+        forget_peak()
         recipe, corpus = self.recipe, self.corpus
         device = assemble.device_of(recipe.training)
-        model = assemble.new_model(recipe, corpus)
-        batches = BatchSource(
-            recipe.retrieval,
-            examples=corpus.examples,
-            timelines=corpus.training,
-            items=corpus.item_features,
-            users=corpus.user_features,
-            seed=recipe.seed,
-        )
+        data = training_data(corpus, recipe.retrieval)
+        model = assemble.new_model(recipe, corpus, data)
+        batches = BatchSource(recipe.retrieval, data, seed=recipe.seed)
         validation = self._validation_set()
         headline = recipe.evaluation.headline
+        counters_IF = item_counters(corpus, recipe.retrieval, testing=False)
 
         def validate() -> Mapping[str, float]:
             if validation is None:
                 return {}
-            encoder = assemble.encoder_of(corpus, model)
+            encoder = Encoder(model, corpus.item_features, counters_IF)
             retriever = assemble.tower_retriever(corpus, encoder, ExactIndex(encoder.items()), validating=True)
             k = int(headline.partition("@")[2])
             ranks = pair_ranks(retriever.retrieve(validation, k), validation)
             rows = measure({"lowerfunnel": ranks}, validation, ks=[k], n_boot=2, seed=0, data=self.data_kind)
             return {row.metric: row.value for row in rows if row.slice == "all" and row.metric == headline}
 
+        def describe(epoch: int, step: int) -> str:
+            return describe_examples(corpus, batches, epoch, step)
+
         training = TwoTowerTraining(
-            model, batches, recipe.retrieval.objective, recipe.training, device=device, validate=validate
+            model,
+            batches,
+            recipe.retrieval,
+            recipe.training,
+            device=device,
+            seed=recipe.seed,
+            validate=validate,
+            describe=describe,
         )
         checkpoints = self._checkpoints / self.fingerprints["train"][:16]
         with self.console.training() as progress:
             result = train(training, recipe.training, checkpoints=checkpoints, headline=headline, progress=progress)
 
         def fill(folder: Path) -> None:
-            ModelArtefact.of(corpus, recipe.retrieval, model).save(folder)
+            ModelArtefact.of(
+                corpus,
+                recipe.retrieval,
+                model,
+                sizes=table_sizes(corpus, recipe.retrieval, data),
+                counters_IF=item_counters(corpus, recipe.retrieval, testing=True),
+            ).save(folder)
             history = {
                 "history": result.history,
                 "best_epoch": result.best_epoch,
                 "trained_s": round(result.trained_s, 3),
+                "peak_memory_mb": round(peak_bytes() / 1e6),
                 "device": str(device),
                 "threads": torch.get_num_threads(),
-                "examples": len(corpus.examples),
+                "examples": len(batches.examples),
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
             }
             write_json(folder / "training.json", history)
@@ -217,7 +242,7 @@ class Run:
 
     def _encoder(self) -> Encoder:
         artefact = self.artefact
-        return Encoder(artefact.model, artefact.item_features)
+        return Encoder(artefact.model, artefact.item_features, artefact.counters_IF)
 
     def _evaluate(self) -> None:
         """Measure the model and the floors on the test pairs; write `metrics.json` and what the report shows."""
@@ -234,8 +259,10 @@ class Run:
         rows: list[MetricRow] = []
         comparisons: list[dict[str, object]] = []
         shown: dict[str, object] = {}
+        ranked: list[tuple[EvaluationSet, Int32Array]] = []
+        length = min(max(*recipe.evaluation.ks, COVERAGE_K), len(corpus.items))
         held_out = corpus.held_out(self.labels, "test")
-        for task in assemble.TASKS:
+        for task in TASKS:
             queries = assemble.queries_of(recipe, corpus, held_out, self.surfaces, task=task)
             if queries is None:
                 continue
@@ -255,6 +282,16 @@ class Run:
                     progress=advance,
                 )
             rows += result.rows
+            rows += within_group_rows(
+                corpus,
+                encoder,
+                queries,
+                advertiser_I,
+                n_boot=recipe.evaluation.bootstrap,
+                seed=recipe.seed,
+                data=self.data_kind,
+            )
+            ranked.append((queries, result.lists["lowerfunnel"].rank_P))
             for floor in retrievers:
                 if floor == "lowerfunnel":
                     continue
@@ -279,6 +316,15 @@ class Run:
 
         def fill(folder: Path) -> None:
             write_json(folder / "shown.json", shown)
+            source = pq.read_table(self.labels / "test.parquet", columns=["user_id", "item_id"])
+            write_ranks(
+                folder / "ranks.parquet",
+                ranked,
+                user_ids=source.column("user_id"),
+                item_ids=source.column("item_id"),
+                length=length,
+                data=self.data_kind,
+            )
 
         write_folder(self.folder.path / "evaluation", fill)
         write_metrics(self.folder.path / "metrics.json", rows)

@@ -302,7 +302,8 @@ def sample(data: Literal["real", "synthetic"] = "real") -> ReportData:
             "name": "retailrocket",
             "seed": 7,
             "model": {
-                "tower": {"width": 64, "user_hidden": [], "history_length": 100},
+                "tower": {"width": 64, "hidden": []},
+                "history": {"length": 100},
                 "objective": {"temperature": 0.1, "batch_size": 2048},
             },
             "training": {"epochs": 20, "learning_rate": 0.001, "patience": 5, "schedule": "linear"},

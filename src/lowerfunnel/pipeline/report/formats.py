@@ -36,6 +36,7 @@ FAMILY_NAMES = {
     "mrr": "MRR",
     "coverage": "Item coverage",
     "advertiser_coverage": "Advertiser coverage",
+    "within_advertiser_auc": "AUC within an advertiser",
 }
 
 FAMILY_MEANINGS = {
@@ -46,18 +47,9 @@ FAMILY_MEANINGS = {
     "mrr": "mean of 1 / rank of the first held-out item within the first K",
     "coverage": "share of items that fill 90% of all results",
     "advertiser_coverage": "share of advertisers that fill 90% of all results",
+    "within_advertiser_auc": "chance that a held-out item scores above another item of its advertiser; one half is luck",
 }
 
-SLICE_ORDER = (
-    "all",
-    "retargeting",
-    "discovery",
-    "cold_items",
-    "activity_none",
-    "activity_low",
-    "activity_middle",
-    "activity_high",
-)
 SLICE_NAMES = {
     "all": "Everything",
     "retargeting": "Retargeting",
@@ -67,7 +59,18 @@ SLICE_NAMES = {
     "activity_low": "Low activity",
     "activity_middle": "Middle activity",
     "activity_high": "High activity",
+    "conversions_0": "No past conversion",
+    "conversions_1_2": "1 or 2 past conversions",
+    "conversions_3_9": "3 to 9 past conversions",
+    "conversions_10_up": "10 or more past conversions",
+    "item_age_under_7d": "Items younger than 7 days",
+    "item_age_7_28d": "Items of 7 to 28 days",
+    "item_age_over_28d": "Items older than 28 days",
+    "advertiser_small": "Small advertisers",
+    "advertiser_middle": "Middle advertisers",
+    "advertiser_large": "Large advertisers",
 }
+SLICE_ORDER = tuple(SLICE_NAMES)
 SLICE_MEANINGS = {
     "retargeting": "items the user had touched before",
     "discovery": "items new to the user",
@@ -76,6 +79,10 @@ SLICE_MEANINGS = {
     "activity_low": "the third of users with the shortest history",
     "activity_middle": "the third in the middle",
     "activity_high": "the third with the longest history",
+    "conversions_0": "users who had converted on nothing before the request",
+    "item_age_under_7d": "their first event in the log is less than 7 days before the request, or later",
+    "advertiser_small": "the third of advertisers with the fewest events of training",
+    "advertiser_large": "the third with the most",
 }
 
 
