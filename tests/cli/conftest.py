@@ -47,7 +47,11 @@ test_days = 4
 validation_days = 3
 [retrieval.tower]
 width = 8
-history_length = 8
+hidden = [8]
+cross_rank = 4
+[retrieval.history]
+length = 8
+feedforward = 8
 [retrieval.objective]
 batch_size = 256
 [training]
@@ -77,7 +81,10 @@ strategy = "given"
 [retrieval.tower]
 width = 8
 popularity = true
-history_length = 8
+arrangement = "none"
+[retrieval.history]
+length = 8
+encoder = "pooling"
 [training]
 epochs = 2
 [evaluation]

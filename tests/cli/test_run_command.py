@@ -252,7 +252,7 @@ def test_a_damaged_run_file_is_refused(content, copy_of_finished, tiny, refuse):
 
 def test_a_run_of_another_version_is_refused(copy_of_finished, refuse):
     path = copy_of_finished / "run.json"
-    path.write_text(path.read_text().replace('"history_length"', '"history_size"'))
+    path.write_text(path.read_text().replace('"feedforward"', '"feedback"'))
     assert "of another version of lowerfunnel" in refuse("report", copy_of_finished).err
 
 
@@ -319,7 +319,9 @@ def test_a_manifest_binds_everything(finished):
 
 def test_every_command_explains_itself(call):
     commands = {command.callback.__name__ for command in app.registered_commands}
-    assert commands == {"version", "run", "recommend", "evaluate", "report", "check", "settings"}
+    assert commands == {
+        "version", "run", "recommend", "evaluate", "report", "check", "settings", "ablate", "tune",
+    }  # fmt: skip
     of_world = {command.callback.__name__ for command in world.app.registered_commands}
     assert of_world == {"make", "describe", "experiment"}
     for words in [*([name] for name in commands), ["world"], *(["world", name] for name in of_world)]:

@@ -16,7 +16,7 @@ import rich.console
 import typer
 
 from lowerfunnel import __version__
-from lowerfunnel.cli import world
+from lowerfunnel.cli import lab, world
 from lowerfunnel.errors import ConfigError, LowerfunnelError
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 
 app.add_typer(world.app)
+app.command()(lab.ablate)
+app.command()(lab.tune)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/demo.toml.")]
 RunPath = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")]
