@@ -31,6 +31,8 @@ from lowerfunnel.events.quarantine import NO_ROW
 from lowerfunnel.events.readers import READERS
 from lowerfunnel.events.schema import ACTIONS
 from lowerfunnel.events.settings import LogConfig, SourceConfig
+from lowerfunnel.lab.study import Study
+from lowerfunnel.lab.tune.space import Space
 from lowerfunnel.metrics.ranking import RANK_METRICS
 from lowerfunnel.pipeline.fingerprints import OUTPUTS
 from lowerfunnel.pipeline.recipe import Recipe, load_recipe
@@ -145,13 +147,25 @@ def test_the_table_of_recipes_gives_their_headline():
     assert said == {path.stem: load_recipe(path).evaluation.headline for path in RECIPES}
 
 
+def test_every_study_in_the_docs_exists_and_every_study_is_in_the_docs():
+    named = {
+        found for page in PAGES for found in re.findall(r"studies/([a-z]\w*)\.toml", page.read_text(encoding="utf-8"))
+    }
+    assert named == {path.stem for path in (ROOT / "studies").glob("*.toml")}
+
+
 def test_every_table_of_settings_in_the_docs_can_stand_in_a_recipe():
     found = [block for page in PAGES for block in blocks(page, "toml")]
     assert len(found) >= 5
     for block in found:
         settings = tomllib.loads(block.text)
         where = f"{block.page.name}: {block.text.splitlines()[0]}"
-        load_settings(Recipe, {"name": "part", "log": {}, **settings}, source=where)
+        if "variants" in settings:
+            load_settings(Study, settings, source=where)
+        elif "ranges" in settings:
+            load_settings(Space, settings, source=where)
+        else:
+            load_settings(Recipe, {"name": "part", "log": {}, **settings}, source=where)
 
 
 def test_every_setting_named_in_the_docs_exists():

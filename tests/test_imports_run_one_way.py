@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "retrieval": {"labels", "features", "training", "nn", "losses", "metrics"},
     "evaluation": {"retrieval", "index", "metrics"},
     "pipeline": {"evaluation", "world", "page"},
-    "lab": {"pipeline"},
+    "lab": {"pipeline", "page"},
     "serving": {"retrieval", "index", "features"},
     "cli": {"lab", "pipeline", "serving", "world", "page"},
 }

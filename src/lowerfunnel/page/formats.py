@@ -3,6 +3,8 @@
 import math
 
 MINUS = "\N{MINUS SIGN}"
+NOTHING = "\N{EN DASH}"
+"""Stands where there is no figure."""
 
 
 def finite(value: float | None) -> float | None:
@@ -44,6 +46,17 @@ def signed_interval(low: float, high: float, *, share: bool) -> str:
         return f"{low:+.4f} to {high:+.4f}".replace("-", MINUS)
     decimals = _decimals(max(abs(low), abs(high)))
     return f"{low * 100:+.{decimals}f} to {high * 100:+.{decimals}f}".replace("-", MINUS)
+
+
+def relative(value: float | None) -> str:
+    """0.1234 -> "+12.3%"."""
+    if value is None:
+        return NOTHING
+    if value == 0:
+        return "0%"
+    size = abs(value) * 100
+    text = f"{size:,.0f}" if size >= 100 else f"{size:.1f}" if size >= 0.1 else f"{size:.2f}"
+    return f"{'+' if value > 0 else MINUS}{text}%"
 
 
 def count(value: float) -> str:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from small_arena import ByQuality, SmallArena
 
+from lowerfunnel.page.formats import relative
 from lowerfunnel.world.experiment import Experiment, experiment, write_experiment
 from lowerfunnel.world.experiment.render import render_experiment
 from lowerfunnel.world.experiment.words import BY_NAME as METRIC
-from lowerfunnel.world.experiment.words import headline, relative, shown_difference, shown_value
+from lowerfunnel.world.experiment.words import headline, shown_difference, shown_value
 from lowerfunnel.world.outcomes import Outcomes
 from lowerfunnel.world.policy import Policy
 

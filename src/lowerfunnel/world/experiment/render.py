@@ -4,17 +4,15 @@ from dataclasses import dataclass, field
 
 from lowerfunnel.page import Spec, render_page
 from lowerfunnel.page.controls import Chart, Choice, Control
-from lowerfunnel.page.formats import compact, count, percent
+from lowerfunnel.page.formats import NOTHING, compact, count, percent, relative
 from lowerfunnel.world.experiment import charts
 from lowerfunnel.world.experiment.metrics import METRICS
 from lowerfunnel.world.experiment.result import Day, Experiment, Row
 from lowerfunnel.world.experiment.words import (
     BY_NAME,
-    NOTHING,
     headline,
     is_clear,
     power_sentences,
-    relative,
     relative_interval,
     shown_difference,
     shown_value,

@@ -4,8 +4,9 @@ import rich.box
 from rich.table import Table
 from rich.text import Text
 
+from lowerfunnel.page.formats import relative
 from lowerfunnel.world.experiment.result import Experiment
-from lowerfunnel.world.experiment.words import BY_NAME, relative, relative_interval, shown_value, tone
+from lowerfunnel.world.experiment.words import BY_NAME, relative_interval, shown_value, tone
 
 _STYLES = {"good": "green", "bad": "red", "even": "default"}
 _SHOWN = (

@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lowerfunnel.page.formats import MINUS, compact, count, percent
+from lowerfunnel.page.formats import MINUS, NOTHING, compact, count, percent, relative
 from lowerfunnel.world.experiment.metrics import METRICS, Metric
 from lowerfunnel.world.experiment.result import Experiment, Figure, Row
 
 Tone = Literal["good", "bad", "even"]
-
-NOTHING = "\N{EN DASH}"
-"""Stands where there is no figure."""
 
 COVERAGE = (
     Metric(
@@ -56,17 +53,6 @@ def shown_difference(value: float | None, metric: Metric) -> str:
     sign = "+" if value > 0 else MINUS
     text = shown_value(abs(value), metric)
     return f"{sign}{text.removesuffix('%')} points" if metric.unit == "share" else f"{sign}{text}"
-
-
-def relative(value: float | None) -> str:
-    """0.1234 -> "+12.3%"."""
-    if value is None:
-        return NOTHING
-    if value == 0:
-        return "0%"
-    size = abs(value) * 100
-    text = f"{size:,.0f}" if size >= 100 else f"{size:.1f}" if size >= 0.1 else f"{size:.2f}"
-    return f"{'+' if value > 0 else MINUS}{text}%"
 
 
 def relative_interval(figure: Figure) -> str:
