@@ -81,3 +81,23 @@ def percentile_interval(mean_BM: FloatArray, *, level: float = 0.95) -> tuple[Fl
     tail = (1 - level) / 2
     low_M, high_M = np.nanquantile(mean_BM, [tail, 1 - tail], axis=0)
     return low_M, high_M
+
+
+def divided(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """Return the quotients, NaN where the denominator is zero."""
+    quotient = np.full(numerator.shape, np.nan)
+    np.divide(numerator, denominator, out=quotient, where=denominator != 0)
+    return quotient
+
+
+def with_interval(value_BM: FloatArray, level: float) -> FloatArray:
+    """Return value, lower and upper end of each column, [M, 3], NaN throughout where the value is NaN.
+
+    The first row of `value_BM` is of no resample; the interval is that of the others.
+    """
+    found_M3 = np.full((value_BM.shape[1], 3), np.nan)
+    known_M = np.isfinite(value_BM[0]) & np.isfinite(value_BM[1:]).any(axis=0)
+    found_M3[known_M, 0] = value_BM[0, known_M]
+    if known_M.any():
+        found_M3[known_M, 1], found_M3[known_M, 2] = percentile_interval(value_BM[1:, known_M], level=level)
+    return found_M3

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lowerfunnel.metrics.bootstrap import percentile_interval, resampled_sums
+from lowerfunnel.metrics.bootstrap import divided, resampled_sums, with_interval
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -72,13 +72,13 @@ def paired_ratios(
     sum_BC2 = np.concatenate([column_UC2.sum(axis=0, keepdims=True), resampled_BC2])
     columns = a_UC.shape[1]
     sum_a_BC, sum_b_BC = sum_BC2[:, :columns], sum_BC2[:, :columns] + sum_BC2[:, columns:]
-    a_BM = _divided(sum_a_BC[:, numerator_M], sum_a_BC[:, denominator_M])
-    b_BM = _divided(sum_b_BC[:, numerator_M], sum_b_BC[:, denominator_M])
+    a_BM = divided(sum_a_BC[:, numerator_M], sum_a_BC[:, denominator_M])
+    b_BM = divided(sum_b_BC[:, numerator_M], sum_b_BC[:, denominator_M])
     return PairedRatios(
-        a_M3=_with_interval(a_BM, level),
-        b_M3=_with_interval(b_BM, level),
-        difference_M3=_with_interval(b_BM - a_BM, level),
-        relative_M3=_with_interval(_divided(b_BM - a_BM, a_BM), level),
+        a_M3=with_interval(a_BM, level),
+        b_M3=with_interval(b_BM, level),
+        difference_M3=with_interval(b_BM - a_BM, level),
+        relative_M3=with_interval(divided(b_BM - a_BM, a_BM), level),
     )
 
 
@@ -100,19 +100,3 @@ def relative_change(a_U: FloatArray, b_U: FloatArray) -> tuple[float, float]:
     users = len(a_U)
     spread = float(rest_U.var(ddof=1)) if users > 1 else float("nan")
     return ratio - 1, float(np.sqrt(users * spread)) / abs(total_a)
-
-
-def _divided(numerator_BM: FloatArray, denominator_BM: FloatArray) -> FloatArray:
-    quotient_BM = np.full(numerator_BM.shape, np.nan)
-    np.divide(numerator_BM, denominator_BM, out=quotient_BM, where=denominator_BM != 0)
-    return quotient_BM
-
-
-def _with_interval(value_BM: FloatArray, level: float) -> FloatArray:
-    """Return the first row, which is of no resample, and the interval of the others; NaN throughout where it is NaN."""
-    found_M3 = np.full((value_BM.shape[1], 3), np.nan)
-    known_M = np.isfinite(value_BM[0]) & np.isfinite(value_BM[1:]).any(axis=0)
-    found_M3[known_M, 0] = value_BM[0, known_M]
-    if known_M.any():
-        found_M3[known_M, 1], found_M3[known_M, 2] = percentile_interval(value_BM[1:, known_M], level=level)
-    return found_M3

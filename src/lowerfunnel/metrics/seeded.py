@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lowerfunnel.metrics.bootstrap import percentile_interval, resampled_sums
+from lowerfunnel.metrics.bootstrap import divided, resampled_sums, with_interval
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -87,15 +87,15 @@ def seeded_difference(
     resampled_BSM = resampled_sums(column_US3M, n_boot=n_boot, generator=generator)
     sum_BSM = np.concatenate([column_US3M.sum(axis=0, keepdims=True), resampled_BSM]).reshape(-1, seeds, 3 * metrics)
     weight_BSM = sum_BSM[:, :, 2 * metrics :]
-    a_BSM = _divided(sum_BSM[:, :, :metrics], weight_BSM)
-    more_BSM = _divided(sum_BSM[:, :, metrics : 2 * metrics], weight_BSM)
+    a_BSM = divided(sum_BSM[:, :, :metrics], weight_BSM)
+    more_BSM = divided(sum_BSM[:, :, metrics : 2 * metrics], weight_BSM)
     drawn_BS = generator.integers(0, seeds, size=(n_boot, seeds))
     a_BM, more_BM = (_over_seeds(value_BSM, drawn_BS) for value_BSM in (a_BSM, more_BSM))
     return SeededDifference(
-        a_M3=_with_interval(a_BM, level),
-        b_M3=_with_interval(a_BM + more_BM, level),
-        difference_M3=_with_interval(more_BM, level),
-        relative_M3=_with_interval(_divided(more_BM, a_BM), level),
+        a_M3=with_interval(a_BM, level),
+        b_M3=with_interval(a_BM + more_BM, level),
+        difference_M3=with_interval(more_BM, level),
+        relative_M3=with_interval(divided(more_BM, a_BM), level),
         a_SM=a_BSM[0],
         b_SM=a_BSM[0] + more_BSM[0],
     )
@@ -112,25 +112,9 @@ def _over_seeds(value_BSM: FloatArray, drawn_BS: npt.NDArray[np.int64]) -> Float
     apart_BSM = (value_BSM[1:] - mean_BM[1:, None])[known_B]
     by_users_M = apart_BSM.var(axis=0).sum(axis=0) / (seeds - 1) if known_B.any() else np.zeros(value_BSM.shape[2])
     by_seeds_M = value_BSM[0].var(axis=0, ddof=1)
-    once_M = np.sqrt(_divided(by_seeds_M, by_seeds_M + by_users_M))
+    once_M = np.sqrt(divided(by_seeds_M, by_seeds_M + by_users_M))
     scale_M = math.sqrt(seeds / (seeds - 1)) * np.where(np.isfinite(once_M), once_M, 0.0)
     averaged_BM: FloatArray = np.concatenate(
         [mean_BM[:1], mean_BM[1:] + scale_M * (drawn_BSM.mean(axis=1) - mean_BM[1:])]
     )
     return averaged_BM
-
-
-def _divided(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    quotient = np.full(numerator.shape, np.nan)
-    np.divide(numerator, denominator, out=quotient, where=denominator != 0)
-    return quotient
-
-
-def _with_interval(value_BM: FloatArray, level: float) -> FloatArray:
-    """Return the first row, which is of no resample, and the interval of the others; NaN throughout where it is NaN."""
-    found_M3 = np.full((value_BM.shape[1], 3), np.nan)
-    known_M = np.isfinite(value_BM[0]) & np.isfinite(value_BM[1:]).any(axis=0)
-    found_M3[known_M, 0] = value_BM[0, known_M]
-    if known_M.any():
-        found_M3[known_M, 1], found_M3[known_M, 2] = percentile_interval(value_BM[1:, known_M], level=level)
-    return found_M3
