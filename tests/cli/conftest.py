@@ -56,6 +56,7 @@ feedforward = 8
 batch_size = 256
 [training]
 epochs = 2
+threads = 1
 [evaluation]
 bootstrap = 100
 ks = [5, 10, 20]
@@ -87,6 +88,7 @@ length = 8
 encoder = "pooling"
 [training]
 epochs = 2
+threads = 1
 [evaluation]
 bootstrap = 100
 ks = [5, 10]

@@ -53,6 +53,7 @@ length = 8
 feedforward = 8
 [training]
 epochs = 1
+threads = 1
 [evaluation]
 floors = []
 bootstrap = 100
