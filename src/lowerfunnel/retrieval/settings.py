@@ -250,7 +250,7 @@ class ObjectiveConfig:
         return tuple(task for task in ("conversion", "engagement") if self.task_weight(task) > 0)
 
     @property
-    def tasks(self) -> tuple[str, ...]:
+    def head_names(self) -> tuple[str, ...]:
         """Return the heads by their task: one for all of them if unified."""
         return ("conversion", "engagement") if self.heads == "multi" else ("conversion",)
 

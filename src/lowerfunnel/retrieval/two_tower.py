@@ -33,7 +33,7 @@ class TwoTower(nn.Module):
     def __init__(self, config: RetrievalConfig, sizes: TableSizes, *, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
-        tower, tasks = config.tower, config.objective.tasks
+        tower, tasks = config.tower, config.objective.head_names
         self.item_parts = ItemParts(tower, sizes, generator=generator)
         self.user_parts = UserParts(tower, config.history, config.context, sizes, generator=generator)
         item_count = self.item_parts.count + int(sizes.counters_width > 0)
