@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.features.test_requests import requests_of, rows_of
 
 from lowerfunnel.retrieval.examples import TASKS, Examples
+from lowerfunnel.retrieval.settings import ObjectiveConfig
 
 Row = tuple[int, int, int, int, list[int], int]
 rows = st.lists(
@@ -61,7 +62,7 @@ def test_of_tasks_with_weight_all_examples_are_left_and_no_others(
 ) -> None:
     whole = examples_of(given_rows)
     expected = [place for place, code in enumerate(whole.task_X) if weights.get(TASKS[code], 0.0) > 0]
-    assert whole.of_tasks(weights).item_X.tolist() == expected
+    assert whole.of_tasks(ObjectiveConfig(task_weights=weights).learned).item_X.tolist() == expected
 
 
 def test_requests_are_numbered_by_user_first_so_that_a_user_stays_together() -> None:

@@ -55,7 +55,7 @@ class BatchSource:
     """Draws batches of examples and gathers what the towers need for them."""
 
     def __init__(self, config: RetrievalConfig, data: TrainingData, *, seed: int) -> None:
-        examples = data.examples.of_tasks(config.objective.task_weights)
+        examples = data.examples.of_tasks(config.objective.learned)
         if len(examples) < 2:
             raise TrainingError(
                 f"training needs at least 2 examples, got {len(examples)}; check the labels and the split"

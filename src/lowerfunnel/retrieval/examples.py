@@ -3,6 +3,7 @@
 Shape letter: X examples.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,9 +57,9 @@ class Examples:
             ignored_X=self.ignored_X[index_N],
         )
 
-    def of_tasks(self, weight: dict[str, float]) -> "Examples":
-        """Return the examples of the tasks whose weight is above 0."""
-        kept = np.flatnonzero(np.array([weight.get(task, 0.0) > 0 for task in TASKS])[self.task_X])
+    def of_tasks(self, tasks: Sequence[str]) -> "Examples":
+        """Return the examples of some tasks."""
+        kept = np.flatnonzero(np.array([task in tasks for task in TASKS])[self.task_X])
         return self if len(kept) == len(self) else self.take(kept)
 
     def request_of_example(self) -> Int64Array:
