@@ -7,6 +7,7 @@
     ├── RunError(RuntimeError)          a run folder that is missing, foreign, busy or damaged
     ├── TrainingError(RuntimeError)     training cannot go on (no examples, a loss that is not finite)
     ├── PolicyError(ValueError)         a policy whose answer a world cannot show
+    ├── StoreError(RuntimeError)        an online store that is out of reach, full or too slow
     └── MissingPackageError(ImportError) an optional package that is not installed
 
 Each message is one sentence a user can act on: what came, what was needed, what to do. The command line prints it
@@ -43,6 +44,10 @@ class TrainingError(LowerfunnelError, RuntimeError):
 
 class PolicyError(LowerfunnelError, ValueError):
     """A policy whose answer a world cannot show: late, or with unknown, repeated, ineligible or too few items."""
+
+
+class StoreError(LowerfunnelError, RuntimeError):
+    """An online store that cannot be reached, has no room, or did not answer in time."""
 
 
 class MissingPackageError(LowerfunnelError, ImportError):

@@ -4,8 +4,10 @@ Exact members are held to a float64 reference. Vectors with small integer elemen
 ties are ties, whatever the order of summation.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lowerfunnel.errors import DataError
+from lowerfunnel.index.allowed import Allowed
 from lowerfunnel.index.contract import Index
 from lowerfunnel.index.exact import ExactIndex
-from lowerfunnel.index.faiss_index import FaissIndex
+from lowerfunnel.index.faiss_index import FaissIndex, FaissKind
+from lowerfunnel.index.milvus_index import MilvusIndex
+from lowerfunnel.index.plan import Plan
 from lowerfunnel.index.ranking import Ranking
 from lowerfunnel.index.settings import load_index
 
@@ -31,12 +36,46 @@ class Member:
     """Whether it finds the true best items, and breaks a tie at the end of a list by the lower item."""
 
 
+def approximate(vector_ID: FloatArray, kind: FaissKind, **parameters: int) -> FaissIndex:
+    """Build so narrow, and with exact scoring so dear, that small catalogues are searched approximately too."""
+    if kind in ("ivf", "ivfpq"):
+        parameters["lists"] = max(1, min(6, len(vector_ID)))
+    return FaissIndex.build(vector_ID, kind=kind, exact_item_ns=1e9, **parameters)
+
+
+class Lite:
+    """The folder of Milvus Lite, whose server runs while these tests do."""
+
+    uri: str | None = None
+
+
+def in_milvus(vector_ID: FloatArray) -> MilvusIndex:
+    if Lite.uri is None:
+        pytest.skip("needs Milvus Lite; install it with: pip install pymilvus milvus-lite")
+    return MilvusIndex.build(vector_ID, uri=Lite.uri, links=4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _milvus_lite(request: pytest.FixtureRequest) -> Iterator[None]:
+    if find_spec("pymilvus") and find_spec("milvus_lite"):
+        Lite.uri = request.getfixturevalue("lite")
+    yield
+    Lite.uri = None
+
+
 INDEXES = {
     "exact": Member(build=ExactIndex, exact=True),
     "exact_small_blocks": Member(build=lambda v: ExactIndex(v, block_queries=2, tile_items=5, threads=2), exact=True),
     "faiss_flat": Member(build=lambda v: FaissIndex.build(v, kind="flat"), exact=False),
     "faiss_hnsw": Member(build=lambda v: FaissIndex.build(v, kind="hnsw", links=4), exact=False),
+    "faiss_hnsw_narrow": Member(build=lambda v: approximate(v, "hnsw", links=2, search_width=2), exact=False),
     "faiss_ivf": Member(build=lambda v: FaissIndex.build(v, kind="ivf", probes=2), exact=False),
+    "faiss_ivf_narrow": Member(build=lambda v: approximate(v, "ivf", probes=1), exact=False),
+    "faiss_ivfpq": Member(build=lambda v: FaissIndex.build(v, kind="ivfpq", probes=2), exact=False),
+    "faiss_ivfpq_narrow": Member(
+        build=lambda v: approximate(v, "ivfpq", probes=1, quantised_bytes=1, refine=1), exact=False
+    ),
+    "milvus": Member(build=in_milvus, exact=False),
 }
 EXACT = [name for name, member in INDEXES.items() if member.exact]
 each_index = pytest.mark.parametrize("name", INDEXES)
@@ -49,6 +88,8 @@ class Search:
     query_QD: FloatArray
     k: int
     excluded: list[list[int]]
+    eligible: frozenset[int] | None
+    """The items that may come back; None for all."""
 
     @property
     def offsets(self) -> npt.NDArray[np.int64]:
@@ -59,7 +100,23 @@ class Search:
         return np.array([item for items in self.excluded for item in items], np.int32)
 
     def run(self, index: Index) -> Ranking:
-        return index.search(self.query_QD, self.k, excluded_offsets=self.offsets, excluded_item=self.excluded_item)
+        return index.search(
+            self.query_QD,
+            self.k,
+            excluded_offsets=self.offsets,
+            excluded_item=self.excluded_item,
+            allowed=self.allowed,
+        )
+
+    @property
+    def allowed(self) -> Allowed | None:
+        if self.eligible is None:
+            return None
+        return Allowed.of_places(np.array(sorted(self.eligible), np.int64), items=len(self.vector_ID))
+
+    def eligible_for(self, query: int) -> set[int]:
+        everything = range(len(self.vector_ID)) if self.eligible is None else self.eligible
+        return set(everything) - set(self.excluded[query])
 
 
 def reference(search: Search) -> list[list[tuple[int, float]]]:
@@ -67,10 +124,10 @@ def reference(search: Search) -> list[list[tuple[int, float]]]:
     score_QI = search.query_QD.astype(np.float64) @ search.vector_ID.astype(np.float64).T
     return [
         sorted(
-            ((item, float(score)) for item, score in enumerate(score_I) if item not in excluded),
+            ((item, float(score_I[item])) for item in search.eligible_for(query)),
             key=lambda pair: (-pair[1], pair[0]),
         )[: search.k]
-        for score_I, excluded in zip(score_QI, search.excluded, strict=True)
+        for query, score_I in enumerate(score_QI)
     ]
 
 
@@ -82,7 +139,9 @@ def searches(draw: st.DrawFn) -> Search:
     excluded = draw(
         st.lists(st.lists(st.integers(-1, items - 1), max_size=items + 2), min_size=queries, max_size=queries)
     )
+    eligible = draw(st.none() | st.frozensets(st.integers(0, items - 1)))
     return Search(
+        eligible=eligible,
         vector_ID=rng.integers(-reach, reach + 1, (items, width)).astype(np.float32),
         query_QD=rng.integers(-reach, reach + 1, (queries, width)).astype(np.float32),
         k=draw(st.integers(1, 50)),
@@ -106,8 +165,8 @@ def test_exact_members_agree_with_brute_force_ties_included(name: str, search: S
 def test_every_promise_of_the_contract_holds(name: str, search: Search) -> None:
     ranking = search.run(INDEXES[name].build(search.vector_ID))
     score_QI = search.query_QD.astype(np.float64) @ search.vector_ID.astype(np.float64).T
-    for query, excluded in enumerate(search.excluded):
-        eligible = set(range(len(search.vector_ID))) - set(excluded)
+    for query in range(len(search.excluded)):
+        eligible = search.eligible_for(query)
         found = ranking.item_QK[query][ranking.item_QK[query] >= 0].tolist()
         score_K = ranking.score_QK[query]
         assert len(found) == min(search.k, len(eligible)), "a list is short although items are eligible"
@@ -215,3 +274,64 @@ def test_read_only_arrays_are_fine(name: str) -> None:
     vector_ID = np.eye(3, dtype=np.float32)
     vector_ID.flags.writeable = False
     assert INDEXES[name].build(vector_ID).search(vector_ID, 1).item_QK.tolist() == [[0], [1], [2]]
+
+
+@each_exact
+@given(search=searches(), further=st.frozensets(st.integers(0, 39)))
+@settings(max_examples=30, deadline=None)
+def test_a_wider_set_loses_no_item_that_still_ranks(name: str, search: Search, further: frozenset[int]) -> None:
+    index = INDEXES[name].build(search.vector_ID)
+    some = search.eligible or frozenset()
+    more = some | {item for item in further if item < len(search.vector_ID)}
+    narrow, wide = (replace(search, eligible=eligible).run(index) for eligible in (some, more))
+    for query in range(len(search.query_QD)):
+        kept = [item for item in wide.item_QK[query].tolist() if item in some]
+        assert kept == narrow.item_QK[query].tolist()[: len(kept)], "the order among the old ones changed"
+        newcomers = sum(item >= 0 and item not in some for item in wide.item_QK[query].tolist())
+        assert len(kept) >= narrow.lengths[query] - newcomers, "more were lost than came in"
+
+
+@each_index
+@given(search=searches())
+@settings(max_examples=15, deadline=None)
+def test_the_set_of_all_items_is_as_good_as_none(name: str, search: Search) -> None:
+    index = INDEXES[name].build(search.vector_ID)
+    everything = replace(search, eligible=frozenset(range(len(search.vector_ID)))).run(index)
+    assert everything.lengths.tolist() == replace(search, eligible=None).run(index).lengths.tolist()
+
+
+@each_index
+def test_an_empty_set_gives_empty_lists(name: str) -> None:
+    index = INDEXES[name].build(np.eye(6, 3, dtype=np.float32))
+    nothing = Allowed.of_mask(np.zeros(6, np.bool_))
+    ranking = index.search(np.ones((2, 3), np.float32), 4, allowed=nothing)
+    assert (ranking.item_QK == -1).all()
+    assert np.isneginf(ranking.score_QK).all()
+    assert index.plan(nothing, 4) == Plan(strategy="exact", width=0)
+
+
+@each_index
+def test_a_set_of_another_catalogue_is_refused(name: str) -> None:
+    index = INDEXES[name].build(np.eye(6, 3, dtype=np.float32))
+    other = Allowed.everything(5)
+    with pytest.raises(ValueError, match="a set over 5 items came to an index of 6"):
+        index.search(np.ones((1, 3), np.float32), 1, allowed=other)
+    with pytest.raises(ValueError, match="a set over 5 items came to an index of 6"):
+        index.plan(other, 1)
+
+
+@each_index
+def test_searches_from_many_threads_at_once_answer_as_one_after_another(name: str) -> None:
+    rng = np.random.default_rng(0)
+    index = INDEXES[name].build(rng.integers(-9, 10, (500, 6)).astype(np.float32))
+    query_QD = rng.integers(-9, 10, (64, 6)).astype(np.float32)
+    sets = [Allowed.of_mask(rng.random(500) < share) for share in (0.05, 0.5, 0.9)]
+
+    def search(query: int) -> list[int]:
+        one = index.search(query_QD[query : query + 1], 10, allowed=sets[query % 3])
+        return [int(item) for item in one.item_QK[0]]
+
+    alone = [search(query) for query in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            assert list(pool.map(search, range(64))) == alone

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from lowerfunnel.errors import RunError
+from lowerfunnel.index.faiss_index import FaissIndex
 from lowerfunnel.index.settings import IndexConfig, IndexKind, load_index
+from lowerfunnel.index.storage import open_index, vectors_of_exact
 
-KINDS: list[IndexKind] = ["exact", "faiss_flat", "faiss_hnsw", "faiss_ivf"]
+KINDS: list[IndexKind] = ["exact", "faiss_flat", "faiss_hnsw", "faiss_ivf", "faiss_ivfpq"]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -34,6 +36,20 @@ def test_a_truncated_file_is_noticed(tmp_path: Path, kind: IndexKind) -> None:
     data.write_bytes(data.read_bytes()[:-1])
     with pytest.raises(RunError, match="build the index again"):
         load_index(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["exact", "faiss_flat"])
+def test_what_was_checked_is_what_is_read_though_the_file_is_replaced(tmp_path: Path, kind: IndexKind) -> None:
+    """The second index takes the place of the first between the check and the reading."""
+    vector_ID = np.eye(60, 8, dtype=np.float32)
+    IndexConfig(kind=kind).build(vector_ID).save(tmp_path)
+    with open_index(tmp_path) as (description, file):
+        IndexConfig(kind=kind).build(-vector_ID).save(tmp_path)
+        if kind == "exact":
+            assert vectors_of_exact(file, tmp_path).tolist() == vector_ID.tolist()
+        else:
+            read = FaissIndex.load(description, file, tmp_path)
+            assert read.search(vector_ID[3:4], 1).item_QK.tolist() == [[3]]
 
 
 def test_nothing_temporary_is_left(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from lowerfunnel.errors import DataError
+from lowerfunnel.index.allowed import Allowed
+from lowerfunnel.index.plan import Plan
 from lowerfunnel.index.ranking import Float32Array, Int32Array, Int64Array, Ranking
 
 
@@ -17,8 +19,9 @@ class Index(Protocol):
     """Item vectors that can be searched for the largest inner products.
 
     Items are the positions 0..I-1 of the vectors that the index was built over. An index is never changed after it was
-    built, so it may be searched from many threads. Two promises hold for every member: an excluded item never comes
-    back, and a list is shorter than `k` only where fewer than `k` items are eligible. Among the items that come back,
+    built, so it may be searched from many threads. Two promises hold for every member: an item that is excluded, or
+    outside the allowed ones, never comes back, and a list is shorter than `k` only where fewer than `k` items are
+    eligible. Among the items that come back,
     equal scores are in order of the item; an exact member also breaks a tie at the end of the list that way.
     """
 
@@ -39,6 +42,7 @@ class Index(Protocol):
         *,
         excluded_offsets: Int64Array | None = None,
         excluded_item: Int32Array | None = None,
+        allowed: Allowed | None = None,
     ) -> Ranking:
         """Return the `k` best items of each query.
 
@@ -47,11 +51,21 @@ class Index(Protocol):
             k: Length of the lists; one longer than the catalogue is padded with -1.
             excluded_offsets: Q + 1 offsets into `excluded_item`; None excludes nothing.
             excluded_item: Items that each query must not get. Repeats count once, -1 excludes nothing.
+            allowed: The items that may come back, for all queries of the call; None is all items.
 
         Raises:
             DataError: If a query is not finite, or an excluded item is not in the catalogue.
             ValueError: If the shapes or types do not fit.
         """
+        ...
+
+    def plan(self, allowed: Allowed | None, k: int) -> Plan:
+        """Say how `search` goes about a list of `k` of the allowed items."""
+        ...
+
+    @property
+    def exact(self) -> "Index | None":
+        """The same items searched exactly, to compare with; None where the vectors are not in this process."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -79,6 +93,14 @@ def checked_queries(query_QD: Float32Array, k: int, *, width: int) -> Float32Arr
     _require_finite(query_QD, "query")
     contiguous_QD = np.ascontiguousarray(query_QD)
     return contiguous_QD if contiguous_QD.flags.writeable else contiguous_QD.copy()
+
+
+def require_allowed_of(items: int, allowed: Allowed | None) -> None:
+    """Refuse a set of another catalogue than the index's."""
+    if allowed is not None and allowed.items != items:
+        raise ValueError(
+            f"a set over {allowed.items:,} items came to an index of {items:,}: make it of the index's own catalogue"
+        )
 
 
 def largest_norm(vector_ND: Float32Array) -> float:
