@@ -4,14 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.retrieval.retrieval_samples import FULL, SMALL, Sample, encoder_of, new_model, user_vectors
 from tests.retrieval.test_two_tower import stirred
 
+from lowerfunnel.errors import UnavailableError
 from lowerfunnel.events.timeline import Timelines
 from lowerfunnel.retrieval import encoder as encoder_module
+from lowerfunnel.retrieval.encoder import Encoder
+from lowerfunnel.retrieval.inputs import ItemInputs
 from lowerfunnel.retrieval.settings import RetrievalConfig
+from lowerfunnel.retrieval.training_data import item_counters
 
 later_events = st.lists(
     st.tuples(st.integers(0, 48), st.integers(0, 10**13), st.integers(0, 36), st.integers(0, 9)), max_size=30
@@ -84,6 +89,30 @@ def test_encoding_leaves_the_model_in_the_mode_it_was_in(tastes: Sample) -> None
         model.train(training)
         user_vectors(corpus, encoder_of(corpus, model), [0])
         assert model.training is training
+
+
+def test_an_encoder_of_another_head_gives_that_heads_vectors(tastes: Sample) -> None:
+    corpus = tastes.corpus
+    two_heads = replace(FULL, objective=replace(FULL.objective, heads="multi"))
+    model = stirred(new_model(corpus, two_heads)).eval()
+    counters_IF = item_counters(corpus, two_heads, testing=True)
+    encoder = Encoder(model, corpus.item_features, counters_IF, task="engagement")
+    items = ItemInputs.of(corpus.item_features, np.arange(len(corpus.items)))
+    with torch.no_grad():
+        parts = model.item_parts(items)
+        x_UD = model.item_input(parts)
+        expected = model.item_tower(
+            parts, x_UD, counters_CF=torch.from_numpy(counters_IF), log_share_C=items.log_share_U
+        )
+    np.testing.assert_allclose(encoder.item_inputs(), x_UD.numpy(), atol=1e-6)
+    np.testing.assert_allclose(encoder.items(), expected["engagement"].numpy(), atol=1e-6)
+    users = list(range(5))
+    served_BE = user_vectors(corpus, encoder_of(corpus, model), users)
+    assert np.abs(user_vectors(corpus, encoder, users) - served_BE).max() > 0.1
+    with pytest.raises(UnavailableError, match='no head "engagement", only conversion'):
+        Encoder(
+            new_model(corpus), corpus.item_features, np.zeros((len(corpus.items), 0), np.float32), task="engagement"
+        )
 
 
 def test_nobody_asking_gets_no_vectors(tastes: Sample) -> None:

@@ -20,6 +20,9 @@ Int8Array = npt.NDArray[np.int8]
 Float32Array = npt.NDArray[np.float32]
 Order = Literal["time", "sequence", "none"]
 
+_FEW_QUERIES = 16
+"""Up to so many are searched one by one; more are halved side by side, whose steps cost as much for one as for hundreds."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timelines:
@@ -128,6 +131,10 @@ class Timelines:
         stop_B = np.where(known_B, stop_B, start_B)
         if self.order == "none":
             return start_B, stop_B
+        if len(user_B) <= _FEW_QUERIES:
+            bounds = zip(start_B.tolist(), stop_B.tolist(), t_B.tolist(), strict=True)
+            found = [start + int(self.t_E[start:stop].searchsorted(t)) for start, stop, t in bounds]
+            return start_B, np.array(found, np.int64)
         low_B, high_B = start_B.copy(), stop_B.copy()
         while (open_B := low_B < high_B).any():
             middle_B = (low_B + high_B) >> 1
@@ -149,6 +156,8 @@ def ragged_index(start_B: Int64Array, stop_B: Int64Array) -> tuple[Int64Array, I
         (array([3, 4, 9]), array([0, 2, 3]))
     """
     length_B = stop_B - start_B
+    if len(start_B) == 1:  # a request that is served alone
+        return np.arange(int(start_B[0]), int(stop_B[0]), dtype=np.int64), np.array([0, int(length_B[0])], np.int64)
     offsets_B1 = np.zeros(len(start_B) + 1, np.int64)
     np.cumsum(length_B, out=offsets_B1[1:])
     position_N = np.arange(int(offsets_B1[-1]), dtype=np.int64)

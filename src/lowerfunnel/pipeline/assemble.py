@@ -57,6 +57,8 @@ def require_packages(recipe: Recipe) -> None:
     """
     if recipe.index.kind.startswith("faiss"):
         require("faiss", extra="faiss")
+    if recipe.index.kind == "milvus":
+        require("pymilvus", extra="milvus")
 
 
 def new_model(recipe: Recipe, corpus: Corpus, data: TrainingData) -> TwoTower:

@@ -44,6 +44,7 @@ from lowerfunnel.retrieval.corpus import Corpus
 from lowerfunnel.retrieval.encoder import Encoder
 from lowerfunnel.retrieval.examples import TASKS
 from lowerfunnel.retrieval.objective import TwoTowerTraining
+from lowerfunnel.retrieval.sample_queries import sample_queries
 from lowerfunnel.retrieval.training_data import describe_examples, item_counters, table_sizes, training_data
 from lowerfunnel.training.loop import train
 from lowerfunnel.training.memory import forget_peak, keep_large_blocks, peak_bytes
@@ -237,7 +238,10 @@ class Run:
 
     def _index(self) -> None:
         encoder = self._encoder()
-        index = self.recipe.index.build(encoder.items(), seed=self.recipe.seed)
+        asked_QD = None
+        if self.recipe.index.target_recall is not None:
+            asked_QD = sample_queries(self.artefact, encoder, self.corpus.known)
+        index = self.recipe.index.build(encoder.items(), seed=self.recipe.seed, query_QD=asked_QD)
         write_folder(self.folder.path / "index", index.save)
 
     def _encoder(self) -> Encoder:

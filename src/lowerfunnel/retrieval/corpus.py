@@ -202,6 +202,11 @@ def store_timelines(store: EventStore, users: Vocabulary, items: Vocabulary, sur
     return events.timelines(events.user_E >= 0, users=len(users), order=store.info.order)
 
 
+def mixed_order(events: int) -> Int64Array:
+    """Return the order in which the events of a log without order are read, always the same."""
+    return np.random.default_rng(_MIXING_SEED).permutation(events)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Events:
     """The events of a log, in its order."""
@@ -249,7 +254,7 @@ def _dense_events(store: EventStore, users: Vocabulary, items: Vocabulary, surfa
     events = _Events.joined(parts)
     if store.info.order == "none":
         # A history keeps its last entries. The store sorts what has no order by item; those with the largest ids would stay.
-        events = events.take(np.random.default_rng(_MIXING_SEED).permutation(len(events.user_E)))
+        events = events.take(mixed_order(len(events.user_E)))
     return events
 
 

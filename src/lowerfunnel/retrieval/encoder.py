@@ -27,10 +27,16 @@ class Encoder:
     """A model with all items encoded once: make a new one when the weights have changed.
 
     `counters_IF` is how the items had performed when they are asked for, [I, F]; F is 0 for a model that does not look.
+    The vectors are those of the head `task`.
+
+    Raises:
+        UnavailableError: If the model has no such head.
     """
 
-    def __init__(self, model: TwoTower, items: ItemFeatures, counters_IF: Float32Array) -> None:
+    def __init__(self, model: TwoTower, items: ItemFeatures, counters_IF: Float32Array, *, task: str = SERVED) -> None:
+        model.require_head(task)
         self._model = model
+        self._task = task
         self._histories: tuple[Timelines, Timelines] | None = None
         self._device = model.user_parts.anyone.device
         was_training = model.training
@@ -40,7 +46,7 @@ class Encoder:
             for start in range(0, len(items), _BLOCK):
                 index_U = np.arange(start, min(start + _BLOCK, len(items)))
                 counters_UF = torch.from_numpy(counters_IF[index_U]).to(self._device)
-                x_UD, v_UE = model.encode_items(ItemInputs.of(items, index_U).to(self._device), counters_UF)
+                x_UD, v_UE = model.encode_items(ItemInputs.of(items, index_U).to(self._device), counters_UF, task=task)
                 inputs.append(x_UD)
                 vectors.append(v_UE)
         self._x_ID: Tensor = torch.cat(inputs)
@@ -48,8 +54,12 @@ class Encoder:
         model.train(was_training)
 
     def items(self) -> Float32Array:
-        """Return the served vector of every item, [I, E]."""
+        """Return the vector of every item, [I, E]."""
         return self._v_IE.cpu().numpy()
+
+    def item_inputs(self) -> Float32Array:
+        """Return what every item is in a history and as the subject of a request, [I, D]."""
+        return self._x_ID.cpu().numpy()
 
     def users(
         self,
@@ -61,7 +71,7 @@ class Encoder:
         trained_U: npt.NDArray[np.bool_],
         requests: Requests | None = None,
     ) -> Float32Array:
-        """Return the served vector of each request, [B, E], from what its user had done strictly before `t_B`.
+        """Return the vector of each request, [B, E], from what its user had done strictly before `t_B`.
 
         The id embedding of a user without a training example means nothing and is left out; one who is unknown
         altogether (-1) is what the model makes of nobody in particular. Without `requests` nothing is known of them:
@@ -89,7 +99,7 @@ class Encoder:
                     dropped_R=~trained_U[np.maximum(user_P, 0)],
                 )
                 vectors = self._model.user_tower(inputs.to(self._device), self._x_ID)
-                blocks.append(vectors[SERVED].cpu().numpy())
+                blocks.append(vectors[self._task].cpu().numpy())
         self._model.train(was_training)
         return np.concatenate(blocks) if blocks else np.zeros((0, config.tower.vector_width), np.float32)
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lowerfunnel.errors import UnavailableError
 from lowerfunnel.nn.embedding import EmbeddingTable
 from lowerfunnel.retrieval.inputs import ItemInputs, UserInputs
 from lowerfunnel.retrieval.item_parts import ItemParts
@@ -96,9 +97,21 @@ class TwoTower(nn.Module):
         weight = self.popularity_weight
         return {task: torch.cat([u_RD, weight.expand(len(u_RD), 1)], dim=1) for task, u_RD in vectors.items()}
 
-    def encode_items(self, items: ItemInputs, counters_UF: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs and served vectors of items, [U, D] and [U, E]."""
+    def require_head(self, task: str) -> None:
+        """Make sure that the model has a head for `task`.
+
+        Raises:
+            UnavailableError: If it has none: with one head, the vectors of all tasks are those of "conversion".
+        """
+        if task not in self.config.objective.head_names:
+            heads = ", ".join(self.config.objective.head_names)
+            raise UnavailableError(
+                f'this model has no head "{task}", only {heads}; train one with retrieval.objective.heads="multi"'
+            )
+
+    def encode_items(self, items: ItemInputs, counters_UF: Tensor, *, task: str = SERVED) -> tuple[Tensor, Tensor]:
+        """Return inputs of items and their vectors of one head, [U, D] and [U, E]."""
         parts = self.item_parts(items)
         x_UD = self.item_input(parts)
         vectors = self.item_tower(parts, x_UD, counters_CF=counters_UF, log_share_C=items.log_share_U)
-        return x_UD, vectors[SERVED]
+        return x_UD, vectors[task]
