@@ -1,0 +1,227 @@
+"""How changes of the catalogue reach the live version: items put and deleted, budgets and stock.
+
+The store numbers every change. What was made through this server is applied before the write returns; what was made
+through others is found by asking the store for everything after the last number seen.
+
+Shape letters: N fresh items, D width of the towers, E width of their vectors.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lowerfunnel.errors import DataError
+from lowerfunnel.serving.catalogue.eligibility_state import EligibilityState
+from lowerfunnel.serving.catalogue.segment import CatalogueSegment
+from lowerfunnel.serving.engine.live import FreshItems, LiveVersion
+from lowerfunnel.serving.records import ItemChange, ItemRecord
+from lowerfunnel.serving.requests import Id
+from lowerfunnel.serving.store.contract import OnlineStore
+from lowerfunnel.serving.versions.loaded import Float32Array, LoadedVersion
+
+_log = logging.getLogger("lowerfunnel.serving")
+
+
+class CatalogueChanges:
+    """Everything that changed since the snapshots were made, and its way into a live version.
+
+    One lock orders all changes; answers never take it.
+    """
+
+    def __init__(self, store: OnlineStore, *, most_items: int) -> None:
+        self._store = store
+        self._most_items = most_items
+        self._lock = threading.RLock()
+        self._items_seen = 0
+        self._eligibility_seen = 0
+        self._changed: dict[Id, ItemRecord | None] = {}
+        """The latest state of each item that ever changed, in the order of the changes; None is deleted."""
+        self.eligibility = EligibilityState()
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held while a change is applied or a version is made live, so that none of the two misses the other."""
+        return self._lock
+
+    def catch_up(self, live: LiveVersion | None) -> LiveVersion | None:
+        """Take in what the store holds beyond what was seen; return the live version with it, the same if nothing changed.
+
+        Raises:
+            StoreError: If the store does not answer; nothing is taken in then.
+        """
+        with self._lock:
+            eligibility = self._store.eligibility_since(self._eligibility_seen)
+            changes = self._store.items_since(self._items_seen)
+            if eligibility:
+                self.eligibility.update(
+                    advertisers={c.advertiser_id: c.eligible for c in eligibility if c.advertiser_id is not None},
+                    items={c.item_id: c.eligible for c in eligibility if c.item_id is not None},
+                )
+                self._eligibility_seen = eligibility[-1].sequence
+            if not changes:
+                return live
+            changed = live if live is None else self._apply(live, changes)
+            for change in changes:
+                self._changed.pop(change.item_id, None)
+                self._changed[change.item_id] = change.record
+            self._items_seen = changes[-1].sequence
+            return changed
+
+    def attach(self, loaded: LoadedVersion) -> LiveVersion:
+        """Bring a newly loaded version up to date: deleted items go, items that it holds otherwise or not stand beside it."""
+        with self._lock:
+            self.eligibility.attach(loaded.catalogue.eligibility)
+            held = self._held(loaded)
+            records = {
+                item_id: record
+                for item_id, record in self._changed.items()
+                if record is not None and not same_item(held.get(item_id), record)
+            }
+            gone = [item_id for item_id, record in self._changed.items() if record is None or item_id in records]
+            live = LiveVersion.of(loaded, self._fresh(loaded, records, None))
+            _remove(loaded.catalogue, gone)
+            return live
+
+    def room_for(self, live: LiveVersion | None, item_ids: Sequence[Id]) -> bool:
+        """Tell whether more fresh items may come."""
+        if live is None:
+            return True
+        return len(set(live.fresh.records) | set(item_ids)) <= self._most_items
+
+    def unreadable(self, loaded: LoadedVersion, records: Sequence[ItemRecord]) -> dict[int, str]:
+        """Return the records that a version cannot serve, by their positions, and why: a sentence each."""
+        try:
+            _read(loaded, records)
+        except DataError:
+            if len(records) == 1:
+                return {0: _reason(loaded, records[0])}
+            # Both halves: of many records few are wrong.
+            half = len(records) // 2
+            late = self.unreadable(loaded, records[half:])
+            return self.unreadable(loaded, records[:half]) | {half + place: reason for place, reason in late.items()}
+        return {}
+
+    def _apply(self, live: LiveVersion, changes: Sequence[ItemChange]) -> LiveVersion:
+        """Return the live version with changes; the snapshot's own rows of what changed go, after the new ones are there."""
+        records = dict(live.fresh.records)
+        for change in changes:
+            records.pop(change.item_id, None)
+            if change.record is not None:
+                records[change.item_id] = change.record
+        fresh = self._fresh(live.loaded, records, live.fresh)
+        _remove(live.loaded.catalogue, [change.item_id for change in changes if change.record is None])
+        return LiveVersion.of(live.loaded, fresh)
+
+    def superseded(self, live: LiveVersion) -> None:
+        """Take the snapshot's own rows of the fresh items out, once the fresh ones are live."""
+        _remove(live.loaded.catalogue, list(live.fresh.records))
+
+    def _fresh(self, loaded: LoadedVersion, records: Mapping[Id, ItemRecord], before: FreshItems | None) -> FreshItems:
+        """Build the fresh items; vectors of records that stay are taken over.
+
+        A record that this version cannot read, such as one put for a model of other vectors, is left out and told of.
+        """
+        new = [record for item_id, record in records.items() if before is None or before.records.get(item_id) != record]
+        unreadable = {new[place].item_id for place in self.unreadable(loaded, new)}
+        if unreadable:
+            _log.warning(
+                "%d items of the store do not fit version %s and are not served by it", len(unreadable), loaded.version
+            )
+            new = [record for record in new if record.item_id not in unreadable]
+            records = {item_id: record for item_id, record in records.items() if item_id not in unreadable}
+        new_row = {record.item_id: row for row, record in enumerate(new)}
+        input_ND, vector_NE = {}, {}
+        for name, generator in loaded.generators.items():
+            x_MD, v_ME = generator.embedder.embed(new)
+            input_ND[name] = _merged(records, new_row, x_MD, before, None if before is None else before.input_ND[name])
+            vector_NE[name] = _merged(
+                records, new_row, v_ME, before, None if before is None else before.vector_NE[name]
+            )
+        catalogue = CatalogueSegment.of_records(list(records.values()), loaded.manifest.item_id_type)
+        self.eligibility.attach(catalogue.eligibility)
+        return FreshItems(
+            records=dict(records),
+            place_of={item_id: place for place, item_id in enumerate(records)},
+            catalogue=catalogue,
+            input_ND=input_ND,
+            vector_NE=vector_NE,
+            advertiser_A=catalogue.advertiser_codes_in(loaded.catalogue),
+        )
+
+    def _held(self, loaded: LoadedVersion) -> dict[Id, ItemRecord]:
+        """Return how a version's snapshot holds the items that ever changed."""
+        wanted = [item_id for item_id in self._changed if type(item_id) is _type_of(loaded)]
+        if not wanted:
+            return {}
+        place_N = loaded.catalogue.places_of(wanted)
+        records = loaded.records(place_N[place_N >= 0])
+        return {record.item_id: record for record in records}
+
+
+def _read(loaded: LoadedVersion, records: Sequence[ItemRecord]) -> None:
+    """Do with records all that serving them takes; raises `DataError` for one that cannot be served."""
+    distinct = {record.item_id: record for record in records}
+    CatalogueSegment.of_records(list(distinct.values()), loaded.manifest.item_id_type)
+    for name, generator in loaded.generators.items():
+        input_ND, vector_NE = generator.embedder.embed(records)
+        usable_N = np.isfinite(input_ND).all(axis=1) & np.isfinite(vector_NE).all(axis=1)
+        if not usable_N.all():
+            record = records[int(usable_N.argmin())]
+            raise DataError(
+                f"item {record.item_id!r} has no finite vector by the generator {name}; send its content and visual "
+                "vectors in the size of those that the model was trained on"
+            )
+
+
+def _reason(loaded: LoadedVersion, record: ItemRecord) -> str:
+    try:
+        _read(loaded, [record])
+    except DataError as error:
+        return str(error)
+    return "it cannot be read together with the others of this call; send it alone"
+
+
+def _type_of(loaded: LoadedVersion) -> type:
+    return int if loaded.manifest.item_id_type == "int64" else str
+
+
+def _remove(catalogue: CatalogueSegment, item_ids: Sequence[Id]) -> None:
+    place_N = catalogue.places_of(item_ids)
+    catalogue.eligibility.remove(place_N[place_N >= 0])
+
+
+def _merged(
+    records: Mapping[Id, ItemRecord],
+    new_row: Mapping[Id, int],
+    new_MW: Float32Array,
+    before: FreshItems | None,
+    before_NW: Float32Array | None,
+) -> Float32Array:
+    """Put rows of new and of known items together in the order of `records`."""
+    merged_NW = np.empty((len(records), new_MW.shape[1]), np.float32)
+    for place, item_id in enumerate(records):
+        row = new_row.get(item_id)
+        if row is not None:
+            merged_NW[place] = new_MW[row]
+        else:
+            assert before is not None and before_NW is not None  # noqa: S101, PT018 - what is not new was there before
+            merged_NW[place] = before_NW[before.place_of[item_id]]
+    return merged_NW
+
+
+def same_item(held: ItemRecord | None, record: ItemRecord) -> bool:
+    """Tell whether a snapshot holds an item just as it was put. Vectors are compared as float32, which it keeps."""
+    if held is None or replace(held, content=None, visual=None) != replace(record, content=None, visual=None):
+        return False
+    return all(
+        _same_vector(one, other) for one, other in ((held.content, record.content), (held.visual, record.visual))
+    )
+
+
+def _same_vector(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
+    if one is None or other is None:
+        return one is None and other is None
+    return bool(np.array_equal(np.array(one, np.float32), np.array(other, np.float32)))
