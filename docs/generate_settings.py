@@ -10,27 +10,40 @@ from pathlib import Path
 
 from lowerfunnel.config import Setting, describe_settings
 from lowerfunnel.pipeline.recipe import Recipe
+from lowerfunnel.serving.server import ServerConfig
 
 REFERENCE = Path(__file__).with_name("settings.md")
 
 _HEAD = """\
 # Settings
 
-Every setting of a recipe, with its type, its default and its meaning. Made by `python docs/generate_settings.py` from
-the settings classes; do not edit it by hand. `lowerfunnel settings` prints the same list in a terminal, and
-[recipes.md](recipes.md) explains what the sections are for.
+Every setting of a recipe, and after them [those of the server](#the-server), with type, default and meaning. Made by
+`python docs/generate_settings.py` from the settings classes; do not edit it by hand. `lowerfunnel settings` and
+`lowerfunnel settings --server` print the same lists in a terminal, and [recipes.md](recipes.md) and
+[serving.md](serving.md) explain what the sections are for.
 
 On the command line a setting goes by its full name, `--set retrieval.tower.width=128`, and an entry of an array by its
 place, counted from 0: `--set log.events.0.time_unit=ms`.
 """
 
 
+_SERVER = """\
+# The server
+
+The settings of `lowerfunnel serve`, in the file of `--config` or one by one: `--set engine.store.timeout_ms=5`.
+"""
+
+
 def settings_reference() -> str:
-    """Return the content of the file: a table for each section of a recipe, in the order of their declaration."""
+    """Return the content of the file: a table for each section, in the order of their declaration."""
+    return "\n".join([_HEAD, *_sections(Recipe), _SERVER, *_sections(ServerConfig)])
+
+
+def _sections(settings_class: type[object]) -> list[str]:
     sections: dict[str, list[Setting]] = {}
-    for setting in describe_settings(Recipe):
+    for setting in describe_settings(settings_class):
         sections.setdefault(setting.name.rpartition(".")[0], []).append(setting)
-    parts = [_HEAD]
+    parts = []
     first_with: dict[str, str] = {}
     for section, settings in sections.items():
         title = _title(section)
@@ -40,7 +53,7 @@ def settings_reference() -> str:
             continue
         first_with[table] = title
         parts.append(f"## {title}\n\n{table}\n")
-    return "\n".join(parts)
+    return parts
 
 
 def _title(section: str) -> str:

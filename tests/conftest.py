@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # Every part where arrays and tensors pass. `config` and `cli` are left to pydantic and typer, which read annotations
-# themselves. Checking takes about 63 us a call and is never switched on at run time.
+# themselves, and so is what of `serving` FastAPI reads. Checking takes about 63 us a call and is never switched on at run time.
 CHECKED_PARTS = (
     "evaluation", "events", "features", "index", "labels", "losses", "metrics", "nn", "retrieval", "training", "world",
+    "serving.blending", "serving.catalogue", "serving.engine", "serving.towers", "serving.versions",
 )  # fmt: skip
 
 install_import_hook(

@@ -36,6 +36,7 @@ from lowerfunnel.lab.tune.space import Space
 from lowerfunnel.metrics.ranking import RANK_METRICS
 from lowerfunnel.pipeline.fingerprints import OUTPUTS
 from lowerfunnel.pipeline.recipe import Recipe, load_recipe
+from lowerfunnel.serving.server import ServerConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -154,7 +155,7 @@ def test_every_study_in_the_docs_exists_and_every_study_is_in_the_docs():
     assert named == {path.stem for path in (ROOT / "studies").glob("*.toml")}
 
 
-def test_every_table_of_settings_in_the_docs_can_stand_in_a_recipe():
+def test_every_table_of_settings_in_the_docs_can_stand_in_a_file_of_its_kind():
     found = [block for page in PAGES for block in blocks(page, "toml")]
     assert len(found) >= 5
     for block in found:
@@ -164,18 +165,21 @@ def test_every_table_of_settings_in_the_docs_can_stand_in_a_recipe():
             load_settings(Study, settings, source=where)
         elif "ranges" in settings:
             load_settings(Space, settings, source=where)
+        elif settings.keys() & {"engine", "http", "console", "manifest_key_env"}:
+            load_settings(ServerConfig, settings, source=where)
         else:
             load_settings(Recipe, {"name": "part", "log": {}, **settings}, source=where)
 
 
 def test_every_setting_named_in_the_docs_exists():
     spec = settings_module()
-    known = {setting.name for setting in spec.describe_settings(Recipe)}
+    known = {setting.name for kind in (Recipe, ServerConfig) for setting in spec.describe_settings(kind)}
     sections = {name.rpartition(".")[0] for name in known}
+    parts = "log|world|labels|retrieval|training|index|evaluation|engine|http|console"
     named = {
         name
         for page in PAGES
-        for name in re.findall(r"`((?:log|world|labels|retrieval|training|index|evaluation)\.[a-z_.]+)`", prose(page))
+        for name in re.findall(rf"`((?:{parts})\.[a-z_.]+)`", prose(page))
         if not name.endswith(".json")
     }
     assert named - known - sections == set()
@@ -197,7 +201,8 @@ def test_the_list_of_settings_is_current():
 
 
 def test_every_setting_has_a_meaning():
-    assert [s.name for s in settings_module().describe_settings(Recipe) if not s.description] == []
+    described = [s for kind in (Recipe, ServerConfig) for s in settings_module().describe_settings(kind)]
+    assert [s.name for s in described if not s.description] == []
 
 
 def anchors(page: Path) -> set[str]:

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"retrieval", "index", "metrics"},
     "pipeline": {"evaluation", "world", "page"},
     "lab": {"pipeline", "page"},
-    "serving": {"retrieval", "index", "features"},
+    "serving": {"pipeline", "page"},
     "cli": {"lab", "pipeline", "serving", "world", "page"},
 }
 LEAVES = {"nn", "losses", "metrics"}

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from lowerfunnel.cli import world
+from lowerfunnel.cli import serve, world
 from lowerfunnel.cli.main import app
 from lowerfunnel.pipeline.run_folder import RunFolder
 
@@ -83,6 +83,15 @@ def test_a_finished_run_is_skipped_and_changes_nothing(finished, tiny, succeed):
 )
 def test_a_changed_setting_redoes_its_step_and_what_follows(override, steps, copy_of_finished, tiny, succeed):
     assert redone(succeed("run", tiny, "--out", copy_of_finished, "--set", override).out) == steps
+
+
+@pytest.mark.usefixtures("fast_report")
+def test_a_target_recall_is_measured_on_the_users_of_the_run(copy_of_finished, tiny, succeed):
+    chosen = ["index.kind=faiss_ivf", "index.target_recall=0.9", "index.target_k=5"]
+    done = succeed("run", tiny, "--out", copy_of_finished, *(part for each in chosen for part in ("--set", each)))
+    assert redone(done.out) == STEPS[3:]
+    curve = json.loads((copy_of_finished / "index" / "index.json").read_text())["curve"]
+    assert curve[-1]["recall"] >= 0.9
 
 
 @pytest.mark.usefixtures("fast_report")
@@ -320,11 +329,16 @@ def test_a_manifest_binds_everything(finished):
 def test_every_command_explains_itself(call):
     commands = {command.callback.__name__ for command in app.registered_commands}
     assert commands == {
-        "version", "run", "recommend", "evaluate", "report", "check", "settings", "ablate", "tune",
+        "version", "run", "recommend", "evaluate", "report", "check", "settings", "ablate", "tune", "serve",
+        "publish", "replay",
     }  # fmt: skip
     of_world = {command.callback.__name__ for command in world.app.registered_commands}
     assert of_world == {"make", "describe", "experiment"}
-    for words in [*([name] for name in commands), ["world"], *(["world", name] for name in of_world)]:
+    of_keys = {command.name for command in serve.keys.registered_commands}
+    assert of_keys == {"make", "list", "revoke"}
+    groups = {"world": of_world, "keys": of_keys}
+    within = [[group, name] for group, names in groups.items() for name in names]
+    for words in [*([name] for name in commands), *([group] for group in groups), *within]:
         assert call(*words, "--help").status == 0
 
 

@@ -16,7 +16,7 @@ import rich.console
 import typer
 
 from lowerfunnel import __version__
-from lowerfunnel.cli import lab, world
+from lowerfunnel.cli import lab, serve, world
 from lowerfunnel.errors import ConfigError, LowerfunnelError
 
 app = typer.Typer(
@@ -31,6 +31,10 @@ app = typer.Typer(
 app.add_typer(world.app)
 app.command()(lab.ablate)
 app.command()(lab.tune)
+app.command()(serve.serve)
+app.command()(serve.publish)
+app.command()(serve.replay)
+app.add_typer(serve.keys)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/demo.toml.")]
 RunPath = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")]
@@ -190,24 +194,28 @@ def check(recipe: RecipePath, data: DataPath = None, overrides: Overrides = None
 
 
 @app.command()
-def settings() -> None:
-    """List every setting of a recipe with its default and meaning."""
+def settings(
+    server: Annotated[bool, typer.Option("--server", help="Those of `lowerfunnel serve`.")] = False,
+) -> None:
+    """List every setting of a recipe, or of the server, with its default and meaning."""
     import rich.box
     from rich.table import Table
     from rich.text import Text
 
     from lowerfunnel.config import describe_settings
     from lowerfunnel.pipeline.recipe import Recipe
+    from lowerfunnel.serving.server import ServerConfig
 
+    described = describe_settings(ServerConfig if server else Recipe)
     console = rich.console.Console()
     if not console.is_terminal:
         # One line each, for grep and the like.
-        for setting in describe_settings(Recipe):
+        for setting in described:
             default = "(required)" if setting.required else repr(setting.default)
             typer.echo("\t".join((setting.name, setting.type, default, setting.description)))
         return
     table = Table("setting", "type", "default", "meaning", box=rich.box.SIMPLE_HEAD, header_style="bold")
-    for setting in describe_settings(Recipe):
+    for setting in described:
         default = "(required)" if setting.required else repr(setting.default)
         # As texts: the brackets of a type are no markup.
         table.add_row(*(Text(cell) for cell in (setting.name, setting.type, default, setting.description)))
