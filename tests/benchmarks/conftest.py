@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import rich.console
+from tests.tiny_world import tiny_world
 
 from lowerfunnel.pipeline.console import Console
 from lowerfunnel.pipeline.recipe import load_recipe
@@ -12,30 +13,10 @@ from lowerfunnel.pipeline.run import start_run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-TINY = """
-name = "tiny"
-[world]
-n_users = 150
-n_items = 400
-n_advertisers = 60
-n_categories = 4
-days = 14
-[world.users]
-visits_per_day = 1.5
-[world.advertisers]
-daily_budget_clicks = 1e6
-[world.response]
-click_logit = -4.0
-cart_logit = -3.0
-[log]
-synthetic = true
-buckets = 2
-[[log.events]]
-files = "events/day-*.parquet"
-[[log.items]]
-files = "items.parquet"
-[[log.users]]
-files = "users.parquet"
+TINY = (
+    'name = "tiny"'
+    + tiny_world(users=150, items=400, advertisers=60, days=14)
+    + """
 [labels]
 touch_window_h = 168.0
 [labels.split]
@@ -63,6 +44,7 @@ headline = "recall@10"
 floors = []
 oracle = false
 """
+)
 
 
 @pytest.fixture(scope="session")

@@ -13,33 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.tiny_world import tiny_world
 
 from lowerfunnel.cli.main import main
 
-TINY = """
-name = "tiny"
-[world]
-n_users = 150
-n_items = 80
-n_advertisers = 8
-n_categories = 4
-days = 20
-[world.users]
-visits_per_day = 1.5
-[world.advertisers]
-daily_budget_clicks = 1e6
-[world.response]
-click_logit = -4.0
-cart_logit = -3.0
-[log]
-synthetic = true
-buckets = 2
-[[log.events]]
-files = "events/day-*.parquet"
-[[log.items]]
-files = "items.parquet"
-[[log.users]]
-files = "users.parquet"
+TINY = (
+    'name = "tiny"'
+    + tiny_world(users=150, items=80, advertisers=8, days=20)
+    + """
 [labels]
 weights = { checkout = 1.0, add_to_cart = 0.5, click = 0.1 }
 [labels.split]
@@ -62,6 +43,7 @@ bootstrap = 100
 ks = [5, 10, 20]
 headline = "recall@10"
 """
+)
 
 SHOP = """
 name = "shop"

@@ -234,3 +234,19 @@ def test_a_run_can_be_moved_once_it_is_published(serve, copy_of_finished, tmp_pa
     assert candidates(again)["candidates"] == before["candidates"]
     assert again.stop() == 0
     assert Path(state, "versions").is_dir()
+
+
+def test_a_file_of_settings_a_further_generator_and_a_folder_of_runs(serve, finished, copy_of_finished, tmp_path):
+    config, elsewhere = tmp_path / "serve.toml", tmp_path / "elsewhere"
+    config.write_text("[engine.blend]\nquotas = { conversion = 1.0, other = 1.0 }\n")
+    shutil.copytree(finished, elsewhere / "again")
+    server = serve(
+        finished, "--state", tmp_path / "s", "--config", config, "--generator", f"other={copy_of_finished}",
+        "--runs", elsewhere,
+    )  # fmt: skip
+    answer = candidates(server)
+    # The two generators are one model here, so each finds what the other finds.
+    assert {tuple(sorted(found["sources"])) for found in answer["candidates"]} == {("conversion", "other")}
+    assert server.call("POST", "/v1/admin/publish", {"run": "tiny"})[0] == 409
+    assert server.call("POST", "/v1/admin/publish", {"run": "again"})[0] == 200
+    assert server.stop() == 0

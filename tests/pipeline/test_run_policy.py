@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rich.console
+from tests.tiny_world import tiny_world
 
 from lowerfunnel.errors import PolicyError, RunError
 from lowerfunnel.pipeline.console import Console
@@ -14,30 +15,10 @@ from lowerfunnel.pipeline.run_policy import RunPolicy
 from lowerfunnel.world import Requests, World, load_world
 
 SLOTS = 5
-RECIPE = """
-name = "policy"
-[world]
-n_users = 120
-n_items = 60
-n_advertisers = 6
-n_categories = 4
-days = 16
-[world.users]
-visits_per_day = 1.5
-[world.advertisers]
-daily_budget_clicks = 1e6
-[world.response]
-click_logit = -4.0
-cart_logit = -3.0
-[log]
-synthetic = true
-buckets = 2
-[[log.events]]
-files = "events/day-*.parquet"
-[[log.items]]
-files = "items.parquet"
-[[log.users]]
-files = "users.parquet"
+RECIPE = (
+    'name = "policy"'
+    + tiny_world(users=120, items=60, advertisers=6, days=16)
+    + """
 [labels]
 weights = { checkout = 1.0, add_to_cart = 0.5, click = 0.1 }
 [labels.split]
@@ -60,6 +41,7 @@ bootstrap = 100
 ks = [5]
 headline = "recall@5"
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import rich.console
+from tests.tiny_world import tiny_world
 
 from lowerfunnel.pipeline.console import Console
 from lowerfunnel.pipeline.recipe import load_recipe
@@ -93,30 +94,10 @@ def redis_server(start_redis: Callable[..., RedisProcess]) -> RedisProcess:
     return start_redis()
 
 
-RECIPE = """
-name = "served"
-[world]
-n_users = 80
-n_items = 120
-n_advertisers = 8
-n_categories = 4
-days = 20
-[world.users]
-visits_per_day = 1.0
-[world.advertisers]
-daily_budget_clicks = 1e6
-[world.response]
-click_logit = -4.0
-cart_logit = -3.0
-[log]
-synthetic = true
-buckets = 2
-[[log.events]]
-files = "events/day-*.parquet"
-[[log.items]]
-files = "items.parquet"
-[[log.users]]
-files = "users.parquet"
+RECIPE = (
+    'name = "served"'
+    + tiny_world(users=80, items=120, advertisers=8, days=20, visits_per_day=1.0)
+    + """
 [labels]
 weights = { checkout = 1.0, add_to_cart = 0.5, click = 0.1 }
 [labels.split]
@@ -147,6 +128,7 @@ ks = [5, 10, 20]
 headline = "recall@10"
 floors = ["popularity"]
 """
+)
 
 
 def make_run(folder: Path, name: str, *, recipe: str = RECIPE) -> Path:

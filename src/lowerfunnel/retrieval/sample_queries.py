@@ -4,6 +4,7 @@ Shape letters: U users, Q queries, E width of the vectors.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from lowerfunnel.events.timeline import Float32Array, Int32Array, Timelines
 from lowerfunnel.features.requests import Requests
@@ -15,9 +16,10 @@ QUERIES = 1000
 """Enough for a mean recall to within a fraction of a percent, and a few seconds of encoding."""
 
 
-def spread_users(timelines: Timelines, count: int) -> Int32Array:
-    """Return up to `count` users with events, spread evenly over all of them."""
-    active_U = np.flatnonzero(np.diff(timelines.offsets_U1))
+def spread_users(timelines: Timelines, count: int, *, keep_U: npt.NDArray[np.bool_] | None = None) -> Int32Array:
+    """Return up to `count` users with events, spread evenly over all of them, or over those of `keep_U`."""
+    has_events_U = np.diff(timelines.offsets_U1) > 0
+    active_U = np.flatnonzero(has_events_U if keep_U is None else has_events_U & keep_U)
     if not len(active_U):
         return np.zeros(0, np.int32)
     return active_U[np.unique(np.linspace(0, len(active_U) - 1, count).astype(np.int64))].astype(np.int32)

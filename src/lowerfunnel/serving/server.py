@@ -162,7 +162,8 @@ def start_engine(
         key=manifest_key(config),
         told=told,
     )
-    try:
+    with contextlib.ExitStack() as unless_it_answers:
+        unless_it_answers.callback(engine.close)
         try:
             version = engine.open_current().version
             told(f"version {version}, published before")
@@ -176,9 +177,7 @@ def start_engine(
             new = load_log(log, store, done=state / LOADED, progress=progress)
             if new:
                 told(f"{new:,} events of the log stored")
-    except BaseException:
-        engine.close()
-        raise
+        unless_it_answers.pop_all()
     return engine
 
 

@@ -94,7 +94,7 @@ class CatalogueChanges:
     def unreadable(self, loaded: LoadedVersion, records: Sequence[ItemRecord]) -> dict[int, str]:
         """Return the records that a version cannot serve, by their positions, and why: a sentence each."""
         try:
-            _read(loaded, records)
+            _embedded(loaded, records)
         except DataError:
             if len(records) == 1:
                 return {0: _reason(loaded, records[0])}
@@ -105,19 +105,18 @@ class CatalogueChanges:
         return {}
 
     def _apply(self, live: LiveVersion, changes: Sequence[ItemChange]) -> LiveVersion:
-        """Return the live version with changes; the snapshot's own rows of what changed go, after the new ones are there."""
+        """Return the live version with changes; the snapshot's own rows of what changed go before it is live.
+
+        So no answer holds an item twice, or at its old price after the new one; one that is under way may lack it.
+        """
         records = dict(live.fresh.records)
         for change in changes:
             records.pop(change.item_id, None)
             if change.record is not None:
                 records[change.item_id] = change.record
         fresh = self._fresh(live.loaded, records, live.fresh)
-        _remove(live.loaded.catalogue, [change.item_id for change in changes if change.record is None])
+        _remove(live.loaded.catalogue, [change.item_id for change in changes])
         return LiveVersion.of(live.loaded, fresh)
-
-    def superseded(self, live: LiveVersion) -> None:
-        """Take the snapshot's own rows of the fresh items out, once the fresh ones are live."""
-        _remove(live.loaded.catalogue, list(live.fresh.records))
 
     def _fresh(self, loaded: LoadedVersion, records: Mapping[Id, ItemRecord], before: FreshItems | None) -> FreshItems:
         """Build the fresh items; vectors of records that stay are taken over.
@@ -125,21 +124,26 @@ class CatalogueChanges:
         A record that this version cannot read, such as one put for a model of other vectors, is left out and told of.
         """
         new = [record for item_id, record in records.items() if before is None or before.records.get(item_id) != record]
-        unreadable = {new[place].item_id for place in self.unreadable(loaded, new)}
-        if unreadable:
+        try:
+            embedded = _embedded(loaded, new)
+        except DataError:
+            unreadable = {new[place].item_id for place in self.unreadable(loaded, new)}
             _log.warning(
                 "%d items of the store do not fit version %s and are not served by it", len(unreadable), loaded.version
             )
             new = [record for record in new if record.item_id not in unreadable]
             records = {item_id: record for item_id, record in records.items() if item_id not in unreadable}
+            embedded = _embedded(loaded, new)
         new_row = {record.item_id: row for row, record in enumerate(new)}
+        # Rows of what was embedded now come behind those that were there; records say which row each one takes.
+        known = {} if before is None else before.place_of
+        row_N = np.array([new_row[i] + len(known) if i in new_row else known[i] for i in records], np.int64)
         input_ND, vector_NE = {}, {}
-        for name, generator in loaded.generators.items():
-            x_MD, v_ME = generator.embedder.embed(new)
-            input_ND[name] = _merged(records, new_row, x_MD, before, None if before is None else before.input_ND[name])
-            vector_NE[name] = _merged(
-                records, new_row, v_ME, before, None if before is None else before.vector_NE[name]
-            )
+        for name, (x_MD, v_ME) in embedded.items():
+            if before is not None:
+                x_MD = np.concatenate([before.input_ND[name], x_MD])  # noqa: PLW2901
+                v_ME = np.concatenate([before.vector_NE[name], v_ME])  # noqa: PLW2901
+            input_ND[name], vector_NE[name] = x_MD[row_N], v_ME[row_N]
         catalogue = CatalogueSegment.of_records(list(records.values()), loaded.manifest.item_id_type)
         self.eligibility.attach(catalogue.eligibility)
         return FreshItems(
@@ -161,12 +165,15 @@ class CatalogueChanges:
         return {record.item_id: record for record in records}
 
 
-def _read(loaded: LoadedVersion, records: Sequence[ItemRecord]) -> None:
-    """Do with records all that serving them takes; raises `DataError` for one that cannot be served."""
-    distinct = {record.item_id: record for record in records}
-    CatalogueSegment.of_records(list(distinct.values()), loaded.manifest.item_id_type)
+def _embedded(loaded: LoadedVersion, records: Sequence[ItemRecord]) -> dict[str, tuple[Float32Array, Float32Array]]:
+    """Return inputs and vectors of records by generator; raises `DataError` for a record that cannot be served."""
+    # Alone for its checks: the segment that is served holds other records too.
+    CatalogueSegment.of_records(
+        list({record.item_id: record for record in records}.values()), loaded.manifest.item_id_type
+    )
+    found = {}
     for name, generator in loaded.generators.items():
-        input_ND, vector_NE = generator.embedder.embed(records)
+        input_ND, vector_NE = found[name] = generator.embedder.embed(records)
         usable_N = np.isfinite(input_ND).all(axis=1) & np.isfinite(vector_NE).all(axis=1)
         if not usable_N.all():
             record = records[int(usable_N.argmin())]
@@ -174,11 +181,12 @@ def _read(loaded: LoadedVersion, records: Sequence[ItemRecord]) -> None:
                 f"item {record.item_id!r} has no finite vector by the generator {name}; send its content and visual "
                 "vectors in the size of those that the model was trained on"
             )
+    return found
 
 
 def _reason(loaded: LoadedVersion, record: ItemRecord) -> str:
     try:
-        _read(loaded, [record])
+        _embedded(loaded, [record])
     except DataError as error:
         return str(error)
     return "it cannot be read together with the others of this call; send it alone"
@@ -191,25 +199,6 @@ def _type_of(loaded: LoadedVersion) -> type:
 def _remove(catalogue: CatalogueSegment, item_ids: Sequence[Id]) -> None:
     place_N = catalogue.places_of(item_ids)
     catalogue.eligibility.remove(place_N[place_N >= 0])
-
-
-def _merged(
-    records: Mapping[Id, ItemRecord],
-    new_row: Mapping[Id, int],
-    new_MW: Float32Array,
-    before: FreshItems | None,
-    before_NW: Float32Array | None,
-) -> Float32Array:
-    """Put rows of new and of known items together in the order of `records`."""
-    merged_NW = np.empty((len(records), new_MW.shape[1]), np.float32)
-    for place, item_id in enumerate(records):
-        row = new_row.get(item_id)
-        if row is not None:
-            merged_NW[place] = new_MW[row]
-        else:
-            assert before is not None and before_NW is not None  # noqa: S101, PT018 - what is not new was there before
-            merged_NW[place] = before_NW[before.place_of[item_id]]
-    return merged_NW
 
 
 def same_item(held: ItemRecord | None, record: ItemRecord) -> bool:

@@ -5,13 +5,13 @@ one beside it and then replaces one reference; requests that are under way end w
 is let go when the last of them has.
 """
 
-import contextlib
 import functools
 import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -195,7 +195,7 @@ class CandidateEngine:
         Raises:
             RunError: If a run is not finished, or the version does not answer as it did offline.
         """
-        with _Publication(self._publishing, self._registry):
+        with _publication(self._publishing, self._registry):
             try:
                 version = build_version(runs, self._registry, index=self._index, key=self._key, told=self._told)
                 loaded = self._load(version)
@@ -209,15 +209,12 @@ class CandidateEngine:
 
     def rollback(self) -> VersionInfo:
         """Serve the version before the current one again."""
-        with _Publication(self._publishing, self._registry):
-            pointer = self._registry.pointer()
-            before = next((version for version, _ in pointer.before if self._registry.holds(version)), None)
-            if before is None:
-                raise RunError("there is no version before the one that is served; publish another run first")
-            loaded = self._load(before)
-            stepped = self._registry.step_back()
+        with _publication(self._publishing, self._registry):
+            pointer = self._registry.one_back()
+            loaded = self._load(pointer.version)
+            self._registry.write(pointer)
             self._serve(loaded, how="rolled_back")
-            return self._info(loaded.manifest, stepped)
+            return self._info(loaded.manifest, pointer)
 
     def versions(self) -> list[VersionInfo]:
         """Return the published versions, latest first."""
@@ -292,8 +289,6 @@ class CandidateEngine:
     def _catch_up(self) -> None:
         with self._changes.lock:
             before, self._live = self._live, self._changes.catch_up(self._live)
-            if self._live is not None and self._live is not before:
-                self._changes.superseded(self._live)
         if self._live is not before:
             self._tell_size()
 
@@ -341,25 +336,16 @@ class CandidateEngine:
         )
 
 
-class _Publication:
-    """Keeps every other publication out, of this process and of others."""
-
-    def __init__(self, lock: threading.Lock, registry: Registry) -> None:
-        self._lock, self._stack = lock, contextlib.ExitStack()
-        self._registry = registry
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise RunError("another publication is under way; wait for it and try again")
-        self._stack.callback(self._lock.release)
-        try:
-            self._stack.enter_context(self._registry.changing())
-        except BaseException:
-            self._stack.close()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+@contextmanager
+def _publication(lock: threading.Lock, registry: Registry) -> Iterator[None]:
+    """Keep every other publication out, of this process and of others."""
+    if not lock.acquire(blocking=False):
+        raise RunError("another publication is under way; wait for it and try again")
+    try:
+        with registry.changing():
+            yield
+    finally:
+        lock.release()
 
 
 def _advertisers(live: LiveVersion, place_K: Int64Array) -> list[int | None]:

@@ -5,7 +5,7 @@ an item that has ended): the request is answered without it, as offline, and the
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -82,20 +82,24 @@ def item_id_problem(live: LiveVersion | None, item_id: Id) -> str | None:
 
 def ignored_by(live: LiveVersion, request: CandidateRequest, features: dict[str, QueryFeatures]) -> tuple[str, ...]:
     """Return which parts of a request no generator has read; `features` holds those of one request, by generator."""
-    read = [(live.loaded.generators[name], one) for name, one in features.items()]
-    return tuple(
-        name for name, reads in _READS.items() if _given(request, name) and not any(reads(*one) for one in read)
-    )
+    given = {
+        "surface": request.surface,
+        "subject_item_id": request.subject_item_id,
+        "query": request.query,
+        "user_attributes": request.user_attributes or None,
+    }
+    read = {part for name, one in features.items() for part in _read(live.loaded.generators[name], one)}
+    return tuple(part for part, value in given.items() if value is not None and part not in read)
 
 
-def _given(request: CandidateRequest, name: str) -> bool:
-    values = (request.surface, request.subject_item_id, request.query, request.user_attributes or None)
-    return dict(zip(_READS, values, strict=True))[name] is not None
-
-
-_READS: dict[str, Callable[[LoadedGenerator, QueryFeatures], bool]] = {
-    "surface": lambda of, one: of.artefact.config.context.surface and int(one.requests.surface_R[0]) > 0,
-    "subject_item_id": lambda of, one: of.artefact.config.context.subject and int(one.requests.subject_R[0]) >= 0,
-    "query": lambda of, one: of.artefact.config.context.query and len(one.requests.word_T) > 0,
-    "user_attributes": lambda _, one: len(one.attribute_T) > 0,
-}
+def _read(generator: LoadedGenerator, features: QueryFeatures) -> Iterator[str]:
+    """Name the parts of one request that a generator has read."""
+    context, asked = generator.artefact.config.context, features.requests
+    if context.surface and int(asked.surface_R[0]) > 0:
+        yield "surface"
+    if context.subject and int(asked.subject_R[0]) >= 0:
+        yield "subject_item_id"
+    if context.query and len(asked.word_T):
+        yield "query"
+    if len(features.attribute_T):
+        yield "user_attributes"

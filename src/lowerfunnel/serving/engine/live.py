@@ -126,7 +126,7 @@ class LiveVersion:
     def allowed(self, filters: Filters, *, excluded_P: Int64Array) -> tuple[Allowed, Allowed]:
         """Return which items of the snapshot, and which fresh ones, may come back; `excluded_P` never do.
 
-        An item of the snapshot that was put again does not: its bit goes when this version goes live.
+        An item of the snapshot that was put again does not: its bit goes before this version goes live.
         """
         in_snapshot_P = excluded_P < self.snapshot_items
         of_snapshot = self.loaded.catalogue.allowed(filters, excluded=excluded_P[in_snapshot_P])

@@ -3,7 +3,6 @@
 Shape letters: E width of the vectors, K length of a list.
 """
 
-import logging
 import threading
 from collections.abc import Callable
 
@@ -17,9 +16,6 @@ from lowerfunnel.serving.metrics import ServerMetrics
 from lowerfunnel.serving.recent import RecentAnswers
 from lowerfunnel.serving.settings import ProbeConfig
 from lowerfunnel.serving.versions.loaded import Float32Array
-
-_log = logging.getLogger("lowerfunnel.serving")
-
 
 _SLICE_ITEMS = 32_768
 """Items searched exactly in one go: 2 ms; a million at once would keep a core from answers for 40."""

@@ -129,8 +129,9 @@ class RequestLog:
         if self._path is not None and self._path.stat().st_size < _LARGEST_FILE_MB << 20:
             return self._path
         stamp = datetime.fromtimestamp(time.time(), UTC).strftime("%Y%m%dT%H%M%SZ")
-        number = len(list(self._folder.glob(f"{stamp}-*.jsonl")))
-        self._path = self._folder / f"{stamp}-{number:03d}.jsonl"
+        # Past the highest of the second: the oldest go, and a name is never used twice.
+        taken = [int(path.stem.rpartition("-")[2]) for path in self._folder.glob(f"{stamp}-*.jsonl")]
+        self._path = self._folder / f"{stamp}-{max(taken, default=-1) + 1:03d}.jsonl"
         files = sorted(self._folder.glob("*.jsonl"))
         spare = sum(file.stat().st_size for file in files) - (self._config.most_mb << 20)
         for file in files[:-1]:

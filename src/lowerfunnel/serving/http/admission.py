@@ -8,19 +8,16 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from lowerfunnel.serving.caught import Caught
 from lowerfunnel.serving.http.refusals import shed
 
 T = TypeVar("T")
 
 
 class _Job(Generic[T]):
-    """Work, and the future on the event loop that awaits what becomes of it.
-
-    As a context it takes over what the work raises, whatever it is: it is raised again where the future is awaited.
-    """
+    """Work, and the future on the event loop that awaits what becomes of it."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self.work = work
@@ -29,14 +26,11 @@ class _Job(Generic[T]):
         self.result: T
         self.error: BaseException | None = None
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        self.error = error
-        return True
+    def run(self) -> None:
+        """Do the work; what it raises is raised again where the future is awaited."""
+        with Caught() as caught:
+            self.result = self.work()
+        self.error = caught.error
 
     def settle(self) -> None:
         """Wake who waits; on the event loop. Who was cancelled waits no more."""
@@ -95,8 +89,7 @@ class Lane:
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
-            with job:
-                job.result = job.work()
+            job.run()
             with self._lock:
                 self._held -= 1
             try:

@@ -22,9 +22,10 @@ from lowerfunnel.serving.http.ingest_bodies import (
     item_record,
     outcomes_fields,
 )
-from lowerfunnel.serving.http.operations import Operation
+from lowerfunnel.serving.http.operations import Handler, Operation
 from lowerfunnel.serving.http.refusals import RefusalError, refusal_of_values
 from lowerfunnel.serving.http.strict_json import parse_json
+from lowerfunnel.serving.http.values import Body
 from lowerfunnel.serving.records import EventRecord
 from lowerfunnel.serving.service import WriteOutcome
 
@@ -149,51 +150,57 @@ _OUTCOMES_EXAMPLE = {
         {"status": "rejected", "reason": "ts: it lies too far ahead of this server's clock."},
     ],
 }
-OPERATIONS = (
-    Operation(
-        path="/v1/events",
-        method="POST",
-        handler=add_events,
+
+
+def _operation(
+    path: str, method: str, handler: Handler, *, summary: str, description: str, body: type[Body]
+) -> Operation:
+    """Return an operation that answers with what became of each event or item."""
+    return Operation(
+        path=path,
+        method=method,
+        handler=handler,
         scope="ingest",
+        summary=summary,
+        description=description,
+        body=body,
+        answer=OutcomesAnswer,
+        example=_OUTCOMES_EXAMPLE,
+        errors=(503,),
+        tag="ingest",
+    )
+
+
+OPERATIONS = (
+    _operation(
+        "/v1/events",
+        "POST",
+        add_events,
         summary="Add events",
         description=(
             "Up to 1000. They are durable, and part of the users' next answers, when this has answered; "
             "what cannot be used is rejected alone."
         ),
         body=EventsBody,
-        answer=OutcomesAnswer,
-        example=_OUTCOMES_EXAMPLE,
-        errors=(503,),
-        tag="ingest",
     ),
-    Operation(
-        path="/v1/items",
-        method="PUT",
-        handler=put_items,
-        scope="ingest",
+    _operation(
+        "/v1/items",
+        "PUT",
+        put_items,
         summary="Add or replace items",
         description=(
             "Up to 1000. They are durable when this has answered and retrievable within two seconds; "
             "what cannot be used is rejected alone."
         ),
         body=ItemsBody,
-        answer=OutcomesAnswer,
-        example=_OUTCOMES_EXAMPLE,
-        errors=(503,),
-        tag="ingest",
     ),
-    Operation(
-        path="/v1/items",
-        method="DELETE",
-        handler=delete_items,
-        scope="ingest",
+    _operation(
+        "/v1/items",
+        "DELETE",
+        delete_items,
         summary="Take items out",
         description="Up to 1000. They are not served once this has answered.",
         body=ItemIdsBody,
-        answer=OutcomesAnswer,
-        example=_OUTCOMES_EXAMPLE,
-        errors=(503,),
-        tag="ingest",
     ),
     Operation(
         path="/v1/eligibility",

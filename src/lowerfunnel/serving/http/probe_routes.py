@@ -57,27 +57,19 @@ async def show_metrics(edge: Edge, request: Request) -> Response:
 
 _LIVE = "Answers as long as the process does. Nothing behind it is looked at, as a restart would mend nothing of that."
 OPERATIONS = (
-    Operation(
-        path="/livez",
-        method="GET",
-        handler=say_live,
-        open=True,
-        summary="Does the process answer?",
-        description=_LIVE,
-        answer=LiveAnswer,
-        example={"live": True},
-        tag="probes",
-    ),
-    Operation(
-        path="/healthz",
-        method="GET",
-        handler=say_live,
-        open=True,
-        summary="The same as /livez",
-        description=_LIVE,
-        answer=LiveAnswer,
-        example={"live": True},
-        tag="probes",
+    *(
+        Operation(
+            path=path,
+            method="GET",
+            handler=say_live,
+            open=True,
+            summary=summary,
+            description=_LIVE,
+            answer=LiveAnswer,
+            example={"live": True},
+            tag="probes",
+        )
+        for path, summary in (("/livez", "Does the process answer?"), ("/healthz", "The same as /livez"))
     ),
     Operation(
         path="/readyz",

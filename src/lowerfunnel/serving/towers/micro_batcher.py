@@ -7,7 +7,6 @@ its vector; of sixteen that ask without a pause, the slowest in a hundred wait a
 passed over, and a request takes a tenth to a quarter less of the processor.
 """
 
-import contextlib
 import threading
 import time
 from collections import deque
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from lowerfunnel.errors import UnavailableError
+from lowerfunnel.serving.caught import Caught
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -105,9 +105,7 @@ class MicroBatcher(Generic[Q, A]):
 
     def _work(self) -> None:
         while batch := self._take():
-            # Its callers have been given the error.
-            with contextlib.suppress(BaseException):
-                self._deliver(batch)
+            self._deliver(batch)
 
     def _take(self) -> list[_Waiting[Q, A]]:
         """Wait for requests and take them; none are left once the batcher is closed."""
@@ -129,19 +127,16 @@ class MicroBatcher(Generic[Q, A]):
                     return taken
 
     def _deliver(self, batch: list[_Waiting[Q, A]]) -> None:
-        try:
+        answers: Sequence[A] = ()
+        with Caught() as caught:
             answers = self._run([waiting.request for waiting in batch])
             if len(answers) != len(batch):
                 raise ValueError(f"{len(batch)} requests were run together and {len(answers)} answers came")
-        except BaseException as error:
-            if len(batch) == 1:
-                batch[0].error = error
-                batch[0].done.set()
-                raise
+        if caught.error is not None and len(batch) > 1:
             for waiting in batch:
-                with contextlib.suppress(BaseException):
-                    self._deliver([waiting])
-        else:
-            for waiting, answer in zip(batch, answers, strict=True):
-                waiting.answer = answer
-                waiting.done.set()
+                self._deliver([waiting])
+            return
+        for place, waiting in enumerate(batch):
+            waiting.error = caught.error
+            waiting.answer = None if caught.error is not None else answers[place]
+            waiting.done.set()

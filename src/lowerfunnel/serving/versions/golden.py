@@ -17,13 +17,14 @@ import pyarrow as pa
 
 from lowerfunnel.errors import RunError
 from lowerfunnel.events.schema import ACTIONS
-from lowerfunnel.events.timeline import Timelines
+from lowerfunnel.events.timeline import Int32Array, Timelines
 from lowerfunnel.features.requests import Requests, encode_words
 from lowerfunnel.files import write_json
 from lowerfunnel.index.exact import ExactIndex
 from lowerfunnel.retrieval.artefact import ModelArtefact
 from lowerfunnel.retrieval.corpus import end_of_log
 from lowerfunnel.retrieval.encoder import Encoder
+from lowerfunnel.retrieval.sample_queries import spread_users
 from lowerfunnel.serving.requests import CandidateRequest
 from lowerfunnel.serving.user_timeline import UserTimeline
 from lowerfunnel.serving.versions.loaded import LoadedGenerator, LoadedVersion
@@ -51,7 +52,7 @@ def write_golden(path: Path, artefact: ModelArtefact, encoder: Encoder, timeline
     at = end_of_log(timelines)
     # In turn: nothing known of the request, its surface, its subject too, its words too. The last one is nobody's.
     plain = [_request(artefact, timelines, user, place) for place, user in enumerate([*users.tolist(), -1])]
-    user_G = np.append(users, -1).astype(np.int32)
+    user_G = np.append(users, np.int32(-1))
     query_GE = encoder.users(
         user_G,
         np.full(len(user_G), at, np.int64),
@@ -132,15 +133,10 @@ def _check(version: LoadedVersion, generator: LoadedGenerator) -> float:
     return recall
 
 
-def _chosen_users(timelines: Timelines) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return users spread over the log: those whose events are all on items of the catalogue."""
-    length_U = np.diff(timelines.offsets_U1)
-    foreign_E = np.concatenate([np.zeros(1, np.int64), np.cumsum(timelines.item_E < 0)])
-    whole_U = (length_U > 0) & (np.diff(foreign_E[timelines.offsets_U1]) == 0)
-    users = np.flatnonzero(whole_U)
-    return (
-        users[np.unique(np.linspace(0, max(len(users) - 1, 0), QUERIES - 1).astype(np.int64))] if len(users) else users
-    )
+def _chosen_users(timelines: Timelines) -> Int32Array:
+    """Return users spread over the log: of those whose events are all on items of the catalogue."""
+    foreign_E1 = np.concatenate([np.zeros(1, np.int64), np.cumsum(timelines.item_E < 0)])
+    return spread_users(timelines, QUERIES - 1, keep_U=np.diff(foreign_E1[timelines.offsets_U1]) == 0)
 
 
 def _timeline(artefact: ModelArtefact, timelines: Timelines, user: int) -> UserTimeline:

@@ -90,10 +90,10 @@ class Registry:
             if pointer.version == version:
                 return pointer
             before = ((pointer.version, pointer.published_at_us), *pointer.before)
-        return self._write(Pointer(version=version, published_at_us=at_us, before=before[:_KEPT]))
+        return self.write(Pointer(version=version, published_at_us=at_us, before=before[:_KEPT]))
 
-    def step_back(self) -> Pointer:
-        """Serve the version before the current one.
+    def one_back(self) -> Pointer:
+        """Return what a rollback would point to: the version before the current one. Nothing is written.
 
         Raises:
             RunError: If there is none.
@@ -103,7 +103,7 @@ class Registry:
             (version, at_us), *rest = pointer.before
             pointer = Pointer(version=version, published_at_us=at_us, before=tuple(rest))
             if self.holds(version):
-                return self._write(pointer)
+                return pointer
         raise RunError("there is no version before the one that is served; publish another run first")
 
     def manifests(self) -> list[VersionManifest]:
@@ -145,7 +145,8 @@ class Registry:
                 shutil.rmtree(half_built, ignore_errors=True)
             yield
 
-    def _write(self, pointer: Pointer) -> Pointer:
+    def write(self, pointer: Pointer) -> Pointer:
+        """Serve what a pointer says, and return it."""
         write_json(
             self.root / _CURRENT,
             {
