@@ -15,7 +15,7 @@ from jaxtyping import install_import_hook
 # themselves, and so is what of `serving` FastAPI reads. Checking takes about 63 us a call and is never switched on at run time.
 CHECKED_PARTS = (
     "evaluation", "events", "features", "index", "labels", "losses", "metrics", "nn", "retrieval", "training", "world",
-    "serving.blending", "serving.catalogue", "serving.engine", "serving.towers", "serving.versions",
+    "serving.blending", "serving.catalogue", "serving.engine", "serving.source_ids", "serving.towers", "serving.versions",
 )  # fmt: skip
 
 install_import_hook(

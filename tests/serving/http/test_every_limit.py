@@ -5,7 +5,12 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.serving.http.test_access_log import Stuck
 from tests.serving.http.test_openrtb import TITLE, ask, imp
+
+from lowerfunnel.serving.http.app import create_app
+from lowerfunnel.serving.http.settings import HttpConfig
+from lowerfunnel.serving.metrics import ServerMetrics
 
 OPENRTB = {"openrtb_cpm": 1.5, "openrtb_click_url": "https://shop.example/items/{item_id}"}
 LAMP = {"items": [{"item_id": "lamp", "title": "A lamp"}]}
@@ -58,3 +63,16 @@ def test_what_is_kept_back_of_a_bids_time(serve, network_ms, status):
     server = serve(**OPENRTB, openrtb_network_ms=network_ms)
     server.client.put("/v1/items", json=LAMP)
     assert ask(server, imp(TITLE)).status_code == status
+
+
+@pytest.mark.parametrize("log_lines", [3, 30])
+def test_how_many_lines_of_the_log_may_wait_for_a_stuck_terminal(make_service, log_lines):
+    stream = Stuck()
+    app = create_app(make_service(), config=HttpConfig(log_lines=log_lines), metrics=ServerMetrics(), log_stream=stream)
+    log = app.state.edge.log
+    for number in range(50):
+        log.write("info", {"number": number})
+    # One line may be with the terminal already.
+    assert 50 - log.dropped_in_all in (log_lines, log_lines + 1)
+    stream.gate.set()
+    log.close()

@@ -17,8 +17,8 @@ from lowerfunnel.index.allowed import Words
 from lowerfunnel.index.ranking import Int32Array, Int64Array
 from lowerfunnel.serving.catalogue.item_table import item_type_of, served_columns
 from lowerfunnel.serving.catalogue.postings import Postings, encoded
-from lowerfunnel.serving.catalogue.source_ids import SourceIds
 from lowerfunnel.serving.service import ItemView
+from lowerfunnel.serving.source_ids import SourceIds
 
 _COUNTRY = "country="
 _LARGEST_SEGMENT = 2**31 - 1

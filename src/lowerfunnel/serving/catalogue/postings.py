@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lowerfunnel.index.ranking import Int32Array, Int64Array
-from lowerfunnel.serving.catalogue.source_ids import SourceIds
 from lowerfunnel.serving.requests import Id
+from lowerfunnel.serving.source_ids import SourceIds
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -52,13 +52,13 @@ def create_app(
     from fastapi import FastAPI
 
     from lowerfunnel.serving.http import admin_routes, ingest_routes, openrtb_routes, probe_routes, serve_routes
+    from lowerfunnel.serving.http.access_log import AccessLog
     from lowerfunnel.serving.http.edge import Edge
     from lowerfunnel.serving.http.errors_told import add_error_handlers
     from lowerfunnel.serving.http.middleware import EdgeMiddleware
     from lowerfunnel.serving.http.operations import add_operation
-    from lowerfunnel.serving.http.request_log import RequestLog
 
-    log = RequestLog(log_stream, most_waiting=config.log_lines)
+    log = AccessLog(log_stream, most_waiting=config.log_lines)
     edge = Edge(service, config=config, keys=keys, metrics=metrics, log=log, on_shed=on_shed)
 
     @asynccontextmanager

@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lowerfunnel.errors import ConfigError
+from lowerfunnel.serving.http.access_log import AccessLog
 from lowerfunnel.serving.http.admission import Lane
 from lowerfunnel.serving.http.bodies import BodyReader
 from lowerfunnel.serving.http.idempotency import IdempotentResults
 from lowerfunnel.serving.http.keys import KeyRing, Scope
 from lowerfunnel.serving.http.refusals import RefusalError, shed
-from lowerfunnel.serving.http.request_log import RequestLog
 from lowerfunnel.serving.http.settings import HttpConfig
 from lowerfunnel.serving.metrics import ServerMetrics
 from lowerfunnel.serving.service import CandidateService
@@ -51,7 +51,7 @@ class Edge:
         config: HttpConfig,
         keys: KeyRing | None,
         metrics: ServerMetrics,
-        log: RequestLog,
+        log: AccessLog,
         on_shed: Callable[[], None] = lambda: None,
     ) -> None:
         self.service = service

@@ -17,8 +17,8 @@ from lowerfunnel.features.entities import ItemFeatures
 from lowerfunnel.retrieval.artefact import ModelArtefact
 from lowerfunnel.retrieval.inputs import ItemInputs
 from lowerfunnel.retrieval.two_tower import SERVED
-from lowerfunnel.serving.catalogue.source_ids import SourceIds
 from lowerfunnel.serving.records import ItemRecord
+from lowerfunnel.serving.source_ids import SourceIds
 
 _LARGEST = float(np.finfo(np.float32).max)
 

@@ -17,8 +17,8 @@ from lowerfunnel.features.history import gather_histories
 from lowerfunnel.features.requests import Requests, words_of
 from lowerfunnel.features.vocabulary import Vocabulary
 from lowerfunnel.retrieval.artefact import ModelArtefact
-from lowerfunnel.serving.catalogue.source_ids import SourceIds
 from lowerfunnel.serving.requests import CandidateRequest, Id
+from lowerfunnel.serving.source_ids import SourceIds
 from lowerfunnel.serving.towers.query_features import QueryFeatures, attribute_tokens, trained_rows
 from lowerfunnel.serving.user_timeline import UserTimeline
 

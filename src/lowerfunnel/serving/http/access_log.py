@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 
-class RequestLog:
+class AccessLog:
     """Writes lines of JSON to a stream, in order.
 
     When more than `most_waiting` lines wait, further ones are dropped, and the next line that goes through says how many
@@ -23,7 +23,7 @@ class RequestLog:
         self._dropped = 0
         self.dropped_in_all = 0
         """Lines that were never written."""
-        self._thread = threading.Thread(target=self._work, name="request-log", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="access-log", daemon=True)
         self._started = False
 
     def write(self, level: str, fields: Mapping[str, object]) -> None:

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 
-from lowerfunnel.serving.http.request_log import RequestLog
+from lowerfunnel.serving.http.access_log import AccessLog
 
 
 class Stuck(io.StringIO):
@@ -29,7 +29,7 @@ class Full(io.StringIO):
 
 def test_lines_of_many_threads_are_whole_and_each_threads_are_in_order():
     stream = io.StringIO()
-    log = RequestLog(stream, most_waiting=10_000)
+    log = AccessLog(stream, most_waiting=10_000)
 
     def write(name):
         for number in range(200):
@@ -50,7 +50,7 @@ def test_lines_of_many_threads_are_whole_and_each_threads_are_in_order():
 
 def test_a_stuck_terminal_blocks_nobody_and_what_was_dropped_is_counted():
     stream = Stuck()
-    log = RequestLog(stream, most_waiting=5)
+    log = AccessLog(stream, most_waiting=5)
     began = time.perf_counter()
     for number in range(100):
         log.write("info", {"number": number})
@@ -69,7 +69,7 @@ def test_a_stuck_terminal_blocks_nobody_and_what_was_dropped_is_counted():
 
 
 def test_a_full_disk_loses_lines_and_nothing_else():
-    log = RequestLog(Full(), most_waiting=5)
+    log = AccessLog(Full(), most_waiting=5)
     for number in range(10):
         log.write("info", {"number": number})
         time.sleep(0.002)
@@ -79,7 +79,7 @@ def test_a_full_disk_loses_lines_and_nothing_else():
 
 def test_closing_does_not_wait_for_a_stuck_terminal_for_ever():
     stream = Stuck()
-    log = RequestLog(stream, most_waiting=1)
+    log = AccessLog(stream, most_waiting=1)
     for number in range(5):
         log.write("info", {"number": number})
     began = time.perf_counter()

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowerfunnel.errors import DataError
-from lowerfunnel.serving.catalogue import source_ids
-from lowerfunnel.serving.catalogue.source_ids import SourceIds
+from lowerfunnel.serving import source_ids
+from lowerfunnel.serving.source_ids import SourceIds
 
 NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 5)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=3)
