@@ -240,6 +240,13 @@ def test_a_second_server_of_the_same_state_follows_the_pointer(start):
     assert ask(other).candidates == ask(one).candidates
 
 
+def test_looking_for_what_others_published_never_refuses_a_publication(start):
+    engine = start(settings=["engine.freshness.poll_s=0.00001"])
+    for _ in range(10):
+        assert engine.publish("second").current
+        assert engine.rollback().current
+
+
 def test_every_answer_during_many_swaps_is_of_one_version_and_equals_its_offline_result(start):
     engine = start(settings=["engine.store.timeout_ms=5000"])
     users = engine.users(limit=6)
@@ -263,12 +270,14 @@ def test_every_answer_during_many_swaps_is_of_one_version_and_equals_its_offline
     readers = [threading.Thread(target=answer) for _ in range(2)]
     for reader in readers:
         reader.start()
-    for _ in range(5):
-        engine.publish("second")
-        engine.rollback()
-    stop.set()
-    for reader in readers:
-        reader.join()
+    try:
+        for _ in range(5):
+            engine.publish("second")
+            engine.rollback()
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join()
     assert failures == []
     assert len(seen) == 2
 

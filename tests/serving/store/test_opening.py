@@ -229,3 +229,10 @@ def test_nothing_is_kept_beside_the_prefix(start_redis):
 def test_the_file_says_whose_it_is(whole_file):
     assert whole_file[68:72] == b"Lowf"
     assert int.from_bytes(whole_file[60:64], "big") == 2
+
+
+def test_a_store_that_is_closed_says_so(tmp_path):
+    store = SqliteStore.open(tmp_path / "store.db")
+    store.close()
+    with pytest.raises(StoreError, match=r"store\.db is closed"):
+        store.timeline("u", timeout_s=5.0)

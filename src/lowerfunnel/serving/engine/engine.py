@@ -86,7 +86,7 @@ class CandidateEngine:
         self._answering = Answering(self._reader, self._towers, config)
         self._changes = CatalogueChanges(store, most_items=config.freshness.most_items)
         self._live: LiveVersion | None = None
-        self._publishing = threading.Lock()
+        self._publishing, self._swapping = threading.Lock(), threading.Lock()
         self._stopping = threading.Event()
         self._request_log: RequestLog | None = None
         if requests_folder is not None and config.request_log.share > 0:
@@ -103,7 +103,7 @@ class CandidateEngine:
             RunError: If the version is damaged.
             StoreError: If the store does not answer.
         """
-        with self._publishing:
+        with self._swapping:
             self._changes.catch_up(None)
             pointer = self._registry.pointer()
             self._serve(self._load(pointer.version))
@@ -195,7 +195,7 @@ class CandidateEngine:
         Raises:
             RunError: If a run is not finished, or the version does not answer as it did offline.
         """
-        with _publication(self._publishing, self._registry):
+        with self._publication():
             try:
                 version = build_version(runs, self._registry, index=self._index, key=self._key, told=self._told)
                 loaded = self._load(version)
@@ -209,7 +209,7 @@ class CandidateEngine:
 
     def rollback(self) -> VersionInfo:
         """Serve the version before the current one again."""
-        with _publication(self._publishing, self._registry):
+        with self._publication():
             pointer = self._registry.one_back()
             loaded = self._load(pointer.version)
             self._registry.write(pointer)
@@ -251,6 +251,17 @@ class CandidateEngine:
         self._towers.close()
         if self._request_log is not None:
             self._request_log.close()
+
+    @contextmanager
+    def _publication(self) -> Iterator[None]:
+        """Keep every other publication out, of this process and of others; what follows those of others is waited for."""
+        if not self._publishing.acquire(blocking=False):
+            raise RunError("another publication is under way; wait for it and try again")
+        try:
+            with self._swapping, self._registry.changing():
+                yield
+        finally:
+            self._publishing.release()
 
     def _current(self) -> LiveVersion:
         live = self._live
@@ -310,14 +321,14 @@ class CandidateEngine:
 
     def _follow_pointer(self) -> None:
         live = self._live
-        if live is None or not self._publishing.acquire(blocking=False):
+        if live is None or not self._swapping.acquire(blocking=False):
             return
         try:
             pointer = self._registry.pointer()
             if pointer.version != live.version:
                 self._serve(self._load(pointer.version))
         finally:
-            self._publishing.release()
+            self._swapping.release()
 
     def _tell_size(self) -> None:
         live = self._live
@@ -334,18 +345,6 @@ class CandidateEngine:
             generators=tuple(manifest.generators),
             recipe=next(iter(manifest.generators.values())).recipe,
         )
-
-
-@contextmanager
-def _publication(lock: threading.Lock, registry: Registry) -> Iterator[None]:
-    """Keep every other publication out, of this process and of others."""
-    if not lock.acquire(blocking=False):
-        raise RunError("another publication is under way; wait for it and try again")
-    try:
-        with registry.changing():
-            yield
-    finally:
-        lock.release()
 
 
 def _advertisers(live: LiveVersion, place_K: Int64Array) -> list[int | None]:

@@ -32,9 +32,12 @@ class InTime:
         """Return what `read` returns, or raise what it raises.
 
         Raises:
-            StoreError: If it has not returned after `timeout_s` seconds.
+            StoreError: If it has not returned after `timeout_s` seconds, or the pool is closed.
         """
-        future = self._pool.submit(read)
+        try:
+            future = self._pool.submit(read)
+        except RuntimeError as error:
+            raise StoreError(f"{self._name} is closed") from error
         try:
             return future.result(timeout_s)
         except TimeoutError as error:
