@@ -135,7 +135,7 @@ def _timelines(path):
     """Everything stored of users, in order, without the numbers of arrival, which an interruption may shift."""
     connection = sqlite3.connect(path, timeout=30)
     try:
-        query = "SELECT user_id, ts_us, shown, rest FROM timelines ORDER BY user_id, ts_us, arrival"
+        query = "SELECT user_id, ts_us, numbers, texts, rest FROM timelines ORDER BY user_id, ts_us, arrival"
         return connection.execute(query).fetchall()
     finally:
         connection.close()

@@ -29,6 +29,7 @@ from lowerfunnel.serving.engine.request_log import RequestLog
 from lowerfunnel.serving.engine.served_line import served_line
 from lowerfunnel.serving.engine.timelines import TimelineReader
 from lowerfunnel.serving.metrics import ServerMetrics
+from lowerfunnel.serving.peers import Peers
 from lowerfunnel.serving.recent import RecentAnswers
 from lowerfunnel.serving.records import EventRecord, ItemRecord
 from lowerfunnel.serving.requests import CandidateAnswer, CandidateRequest, Id
@@ -92,6 +93,10 @@ class CandidateEngine:
         if requests_folder is not None and config.request_log.share > 0:
             self._request_log = RequestLog(requests_folder, config.request_log, on_error=_tell_disk)
         self._probe = RecallProbe(config.probe, metrics=metrics, recent=recent)
+        self._peers = Peers(
+            registry.root / "servers",
+            {"changes": self._catch_up, "version": functools.partial(self._follow_pointer, wait=True)},
+        )
         self._follower = threading.Thread(target=self._follow, name="follower", daemon=True)
         self._follower.start()
 
@@ -165,6 +170,7 @@ class CandidateEngine:
         if accepted:
             self._store.put_items(accepted)
             self._catch_up()
+            self._peers.tell("changes")
         return [_outcome(refused.get(place)) for place in range(len(items))]
 
     def delete_items(self, item_ids: Sequence[Id]) -> list[WriteOutcome]:
@@ -175,6 +181,7 @@ class CandidateEngine:
         if accepted:
             self._store.delete_items(accepted)
             self._catch_up()
+            self._peers.tell("changes")
         return [_outcome(problem) for problem in problems]
 
     def set_eligibility(self, *, advertisers: dict[str, bool], items: dict[Id, bool]) -> None:
@@ -184,6 +191,7 @@ class CandidateEngine:
             require_ids("item_id", items, live.loaded.manifest.item_id_type)
         self._store.set_eligibility(advertisers=advertisers, items=items)
         self._catch_up()
+        self._peers.tell("changes")
 
     def publish(self, name: str) -> VersionInfo:
         """Publish the run `name`, verify it, and serve it from then on; the one before serves until it is loaded."""
@@ -204,6 +212,7 @@ class CandidateEngine:
                 self._metrics.observe_swap("refused")
                 raise
             self._serve(loaded)
+            self._peers.tell("version")
             self._registry.remove_unreachable()
             return self._info(loaded.manifest, pointer)
 
@@ -214,6 +223,7 @@ class CandidateEngine:
             loaded = self._load(pointer.version)
             self._registry.write(pointer)
             self._serve(loaded, how="rolled_back")
+            self._peers.tell("version")
             return self._info(loaded.manifest, pointer)
 
     def versions(self) -> list[VersionInfo]:
@@ -246,6 +256,7 @@ class CandidateEngine:
     def close(self) -> None:
         """Stop what runs in the background. The store is the caller's."""
         self._stopping.set()
+        self._peers.close()
         self._follower.join(timeout=10.0)
         self._probe.close()
         self._towers.close()
@@ -319,14 +330,15 @@ class CandidateEngine:
             else:
                 told = None
 
-    def _follow_pointer(self) -> None:
-        live = self._live
-        if live is None or not self._swapping.acquire(blocking=False):
+    def _follow_pointer(self, *, wait: bool = False) -> None:
+        if not self._swapping.acquire(blocking=wait):
             return
         try:
-            pointer = self._registry.pointer()
-            if pointer.version != live.version:
-                self._serve(self._load(pointer.version))
+            if self._live is None:
+                return  # `open_current` looks at the pointer itself
+            version = self._registry.pointer().version
+            if version != self._live.version:
+                self._serve(self._load(version))
         finally:
             self._swapping.release()
 
