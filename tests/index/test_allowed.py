@@ -45,6 +45,21 @@ def test_intersection_and_difference_are_those_of_sets(data: st.DataObject) -> N
     assert allowed.word_W.tolist() == before, "a set was changed"
 
 
+@given(st.data())
+def test_a_set_that_knows_some_items_around_it_is_the_same_set(data: st.DataObject) -> None:
+    items, some = data.draw(sets())
+    _, others = data.draw(sets(items))
+    plain = allowed_of(items, some)
+    within_S = np.array(sorted(some | others), np.int64)
+    knowing = Allowed.of_words(plain.word_W, items=items, within_S=within_S)
+    assert knowing.places().tolist() == sorted(some)
+    for one in (plain, allowed_of(items, others)):
+        assert (knowing & one).places().tolist() == (one & knowing).places().tolist() == (plain & one).places().tolist()
+    gone = np.array(sorted(others), np.int32)
+    assert knowing.without(gone).places().tolist() == sorted(some - others)
+    assert knowing.every(2).places().tolist() == plain.every(2).places().tolist()
+
+
 @given(sets(), st.integers(1, 5))
 def test_a_sample_is_what_lies_in_some_of_the_words(of: tuple[int, set[int]], step: int) -> None:
     sample = allowed_of(*of).every(step)

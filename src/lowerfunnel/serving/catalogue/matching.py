@@ -1,7 +1,8 @@
 """Which items pass the filters of a request, whatever is eligible at the moment.
 
 Most requests of one campaign or country ask for the same thing, so the answer to everything but the item lists, which
-differ from user to user, is kept: 1 bit an item, the least recently asked for leaves first.
+differ from user to user, is kept: 1 bit an item, and of few items their places too. The least recently asked for leaves
+first.
 
 Shape letters: I items, W words of 64 items, N places.
 """
@@ -20,6 +21,9 @@ from lowerfunnel.serving.requests import Choice, Filters
 BoolArray = npt.NDArray[np.bool_]
 Key = tuple[object, ...]
 
+_PLACES_PER_BITS = 2
+"""The places of a kept answer take at most so many times the room of its bits: a set of 3% of the items does."""
+_PLACE_BYTES = 8
 _MOST_VALUES_KEPT = 4_096
 """Filters that name more values than this are not kept: their key alone would outgrow what it leads to."""
 
@@ -39,7 +43,7 @@ class Matching:
         self._everything = _frozen(Allowed.everything(columns.items))
         self._kept: OrderedDict[Key, Allowed] = OrderedDict()
         self._lock = Lock()
-        answer_bytes = max(self._everything.word_W.nbytes, 1)
+        answer_bytes = max((1 + _PLACES_PER_BITS) * self._everything.word_W.nbytes, 1)
         self._most_kept = min(max(cache_bytes // answer_bytes, 16), 4_096)
 
     @property
@@ -70,7 +74,7 @@ class Matching:
             if found is not None:
                 self._kept.move_to_end(key)
                 return found
-        found = _frozen(Allowed.of_mask(self._mask(filters)))
+        found = _frozen(_with_places(Allowed.of_mask(self._mask(filters))))
         if _values_named(filters) <= _MOST_VALUES_KEPT:
             with self._lock:
                 self._kept[key] = found
@@ -153,6 +157,15 @@ def _values_named(filters: Filters) -> int:
     return sum(len(values) for values in named if values is not None)
 
 
+def _with_places(allowed: Allowed) -> Allowed:
+    """Return a set that knows its items, where they take little room beside its bits."""
+    if allowed.count * _PLACE_BYTES > _PLACES_PER_BITS * allowed.word_W.nbytes:
+        return allowed
+    return Allowed.of_words(allowed.word_W, items=allowed.items, within_S=allowed.places())
+
+
 def _frozen(allowed: Allowed) -> Allowed:
     allowed.word_W.flags.writeable = False
+    if allowed.within_S is not None:
+        allowed.within_S.flags.writeable = False
     return allowed

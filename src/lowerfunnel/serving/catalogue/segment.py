@@ -119,9 +119,10 @@ class CatalogueSegment:
             filters: What a request wants.
             excluded: Places that must not come back, such as what the user has bought; -1 excludes nothing.
         """
-        word_W = self._matching.without_items(filters).word_W & self.eligibility.words()
+        passing = self._matching.without_items(filters)
+        word_W = passing.word_W & self.eligibility.words()
         self._matching.keep_listed(word_W, filters.items)
         if excluded is not None and len(excluded):
             word_N, bit_N = word_bits(excluded[excluded >= 0])
             np.bitwise_and.at(word_W, word_N, ~bit_N)
-        return Allowed.of_words(word_W, items=self.items)
+        return Allowed.of_words(word_W, items=self.items, within_S=passing.within_S)
