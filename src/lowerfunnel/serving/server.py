@@ -1,6 +1,6 @@
 """The whole server: store, engine, HTTP edge and page put together from settings.
 
-STATE/ versions/  current.json  store.sqlite  keys.json  requests/  loaded.json
+STATE/ versions/  current.json  store.sqlite  keys.json  requests/  results/  servers/  loaded.json
 """
 
 import contextlib
@@ -43,6 +43,7 @@ _NEEDED_TO_SERVE = ("fastapi", "uvicorn", "httptools", "uvloop", "prometheus_cli
 STORE_FILE = "store.sqlite"
 KEYS_FILE = "keys.json"
 REQUESTS = "requests"
+RESULTS = "results"
 LOADED = "loaded.json"
 
 
@@ -238,6 +239,7 @@ def serve_forever(
             config=config.http,
             metrics=metrics,
             log_stream=sys.stdout,
+            results=state / RESULTS,
             keys=keys,
             on_shed=recent.observe_shed,
             routers=[console_router(engine, recent, config=config.console, allows=allows)],

@@ -2,10 +2,12 @@
 
 import io
 import json
+import tempfile
 import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -60,6 +62,7 @@ def start_server(
         config=HttpConfig(**{**AT_ONCE, **settings}),
         metrics=ServerMetrics() if metrics is None else metrics,
         log_stream=log,
+        results=Path(stack.enter_context(tempfile.TemporaryDirectory())),
         keys=keys,
         routers=routers,
         on_shed=on_shed,

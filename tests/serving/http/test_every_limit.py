@@ -66,9 +66,9 @@ def test_what_is_kept_back_of_a_bids_time(serve, network_ms, status):
 
 
 @pytest.mark.parametrize("log_lines", [3, 30])
-def test_how_many_lines_of_the_log_may_wait_for_a_stuck_terminal(make_service, log_lines):
-    stream = Stuck()
-    app = create_app(make_service(), config=HttpConfig(log_lines=log_lines), metrics=ServerMetrics(), log_stream=stream)
+def test_how_many_lines_of_the_log_may_wait_for_a_stuck_terminal(make_service, tmp_path, log_lines):
+    stream, config = Stuck(), HttpConfig(log_lines=log_lines)
+    app = create_app(make_service(), config=config, metrics=ServerMetrics(), log_stream=stream, results=tmp_path)
     log = app.state.edge.log
     for number in range(50):
         log.write("info", {"number": number})

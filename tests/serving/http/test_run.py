@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from lowerfunnel.serving.http.run import CUT_OFF, DRAINED, run_server
 
 PROGRAM = """
 import json, sys
+from pathlib import Path
 from lowerfunnel.serving.http.app import create_app
 from lowerfunnel.serving.http.run import run_server
 from lowerfunnel.serving.http.settings import HttpConfig
@@ -25,7 +27,9 @@ from lowerfunnel.serving.metrics import ServerMetrics
 from tests.serving.http.memory_service import MemoryService
 settings = json.loads(sys.argv[1])
 service = MemoryService(delay_s=settings.pop("delay_s"))
-app = create_app(service, config=HttpConfig(**settings), metrics=ServerMetrics(), log_stream=sys.stderr)
+app = create_app(
+    service, config=HttpConfig(**settings), metrics=ServerMetrics(), log_stream=sys.stderr, results=Path("unused")
+)
 sys.exit(run_server(app, "127.0.0.1", 0, announce=lambda line: print(line, flush=True)))
 """
 
@@ -123,4 +127,5 @@ def _app_of(server):
     from lowerfunnel.serving.http.app import create_app
 
     edge = server.edge
-    return create_app(edge.service, config=edge.config, metrics=edge.metrics, log_stream=server.log)
+    results = Path("unused")
+    return create_app(edge.service, config=edge.config, metrics=edge.metrics, log_stream=server.log, results=results)

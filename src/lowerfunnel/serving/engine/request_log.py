@@ -126,17 +126,31 @@ class RequestLog:
 
     def _file(self) -> Path:
         """Return the file to write to; a new one where the last is full, and then the oldest beyond the limit go."""
-        if self._path is not None and self._path.stat().st_size < _LARGEST_FILE_MB << 20:
+        if self._path is not None and (size := _size(self._path)) is not None and size < _LARGEST_FILE_MB << 20:
             return self._path
         stamp = datetime.fromtimestamp(time.time(), UTC).strftime("%Y%m%dT%H%M%SZ")
-        # Past the highest of the second: the oldest go, and a name is never used twice.
-        taken = [int(path.stem.rpartition("-")[2]) for path in self._folder.glob(f"{stamp}-*.jsonl")]
-        self._path = self._folder / f"{stamp}-{max(taken, default=-1) + 1:03d}.jsonl"
+        self._path = None
+        while self._path is None:
+            # Past the highest of the second: the oldest go, and a name is never used twice.
+            taken = [int(path.stem.rpartition("-")[2]) for path in self._folder.glob(f"{stamp}-*.jsonl")]
+            path = self._folder / f"{stamp}-{max(taken, default=-1) + 1:03d}.jsonl"
+            with contextlib.suppress(FileExistsError):  # another process was quicker
+                path.open("x").close()
+                self._path = path
         files = sorted(self._folder.glob("*.jsonl"))
-        spare = sum(file.stat().st_size for file in files) - (self._config.most_mb << 20)
-        for file in files[:-1]:
+        sizes = [_size(file) or 0 for file in files]
+        spare = sum(sizes) - (self._config.most_mb << 20)
+        for file, size in zip(files[:-1], sizes, strict=False):
             if spare <= 0:
                 break
-            spare -= file.stat().st_size
+            spare -= size
             file.unlink(missing_ok=True)
         return self._path
+
+
+def _size(path: Path) -> int | None:
+    """Return the bytes of a file; None if another process of this state has removed it as the oldest."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lowerfunnel.errors import LowerfunnelError
+from lowerfunnel.errors import LowerfunnelError, RunError
 from lowerfunnel.serving.http.bodies import plain_body
 from lowerfunnel.serving.http.edge import Edge, facts_of, json_bytes, json_response
 from lowerfunnel.serving.http.idempotency import MOST_KEY_CHARACTERS, Result
@@ -86,7 +86,7 @@ async def _once(edge: Edge, request: Request, *, asked: str, work: Callable[[], 
             400, "bad_idempotency_key", f"Idempotency-Key has 1 to {MOST_KEY_CHARACTERS} visible ASCII characters."
         )
     key = given.decode("ascii")
-    result = edge.results.begin(key, asked=asked.encode())
+    result = await edge.probe_lane.run(lambda: edge.results.begin(key, asked=asked.encode()))
     if result is None:
         result = await _first_result(edge, key, work, request_id=facts.request_id)
     else:
@@ -96,22 +96,29 @@ async def _once(edge: Edge, request: Request, *, asked: str, work: Callable[[], 
 
 async def _first_result(edge: Edge, key: str, work: Callable[[], VersionInfo], *, request_id: str) -> Result:
     """Do the work, keep what came of it for repeats, and return it. What can be tried again is not kept."""
-    finished = False
-    try:
+    kept = False
+
+    def first() -> Result:
+        nonlocal kept
         try:
-            version = await edge.admin_lane.run(work)
-            result = Result(status=200, body=json_bytes(_version_fields(version)))
+            result = Result(status=200, body=json_bytes(_version_fields(work())))
         except LowerfunnelError as error:
             refusal = refusal_of(error)
             if refusal is None or refusal.status == 503:
                 raise
             body = error_body(code=refusal.code, message=refusal.message, request_id=request_id)
             result = Result(status=refusal.status, body=body)
-        edge.results.finish(key, result)
-        finished = True
+        kept = True
+        try:
+            edge.results.finish(key, result)
+        except RunError as error:  # it is done and is told so; a repeat would do it again
+            edge.log.write("error", {"event": "idempotency", "message": str(error)})
         return result
+
+    try:
+        return await edge.admin_lane.run(first)
     finally:
-        if not finished:
+        if not kept:
             edge.results.forget(key)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from lowerfunnel import __version__
@@ -29,6 +30,7 @@ def create_app(
     config: HttpConfig,
     metrics: ServerMetrics,
     log_stream: TextIO,
+    results: Path,
     keys: KeyRing | None = None,
     routers: Sequence["APIRouter"] = (),
     on_shed: Callable[[], None] = lambda: None,
@@ -40,6 +42,7 @@ def create_app(
         config: Limits and time limits.
         metrics: What `/metrics` shows; whoever publishes versions and probes recall writes to it too.
         log_stream: Where one line of JSON a request goes.
+        results: A folder for the results of admin requests that came with an `Idempotency-Key`.
         keys: Who may ask; None lets everybody in, which is for a loopback address only.
         routers: Further routes, such as those of a page. They get the edge from `request.app.state.edge`, and run
             blocking work by `await edge.serve_lane.run(work)`.
@@ -59,7 +62,7 @@ def create_app(
     from lowerfunnel.serving.http.operations import add_operation
 
     log = AccessLog(log_stream, most_waiting=config.log_lines)
-    edge = Edge(service, config=config, keys=keys, metrics=metrics, log=log, on_shed=on_shed)
+    edge = Edge(service, config=config, keys=keys, metrics=metrics, log=log, results=results, on_shed=on_shed)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -52,6 +53,7 @@ class Edge:
         keys: KeyRing | None,
         metrics: ServerMetrics,
         log: AccessLog,
+        results: Path,
         on_shed: Callable[[], None] = lambda: None,
     ) -> None:
         self.service = service
@@ -68,7 +70,7 @@ class Edge:
         self.admin_lane = Lane("admin", threads=1, waiting=8)
         # A probe must be answered while all else is busy.
         self.probe_lane = Lane("probe", threads=2, waiting=32)
-        self.results = IdempotentResults(most=config.idempotency_keys)
+        self.results = IdempotentResults(results, most=config.idempotency_keys)
         self.draining = False
         """Whether the server is about to stop: `/readyz` is false from then on."""
 

@@ -48,7 +48,7 @@ class HttpConfig:
     most_future_s: float = 600.0
     """How far ahead of this machine's clock an event may lie."""
     idempotency_keys: int = 1000
-    """Results of admin requests that are kept for a repeat with the same `Idempotency-Key`; the oldest go first."""
+    """Results of admin requests that are kept, on disk, for a repeat with the same `Idempotency-Key`; the oldest go first."""
     log_lines: int = 10_000
     """Log lines that may wait for a slow disk or terminal; further ones are dropped and counted."""
     openrtb_cpm: float | None = None
