@@ -125,7 +125,7 @@ def ours(kind: str, vector_ID: np.ndarray, threads: int) -> tuple[Search, FaissI
     return search, index, nbytes
 
 
-def other_hnswlib(vector_ID: np.ndarray, threads: int) -> Search:
+def other_hnswlib(vector_ID: np.ndarray, threads: int) -> tuple[Search, int]:
     row_IE = lengthened(vector_ID)
     index = hnswlib.Index("l2", row_IE.shape[1])
     index.init_index(len(row_IE), M=LINKS, ef_construction=BUILD_WIDTH, random_seed=1)
@@ -140,10 +140,10 @@ def other_hnswlib(vector_ID: np.ndarray, threads: int) -> Search:
         except RuntimeError:  # it raises where it finds fewer than k
             return as_ranking(np.zeros(0, np.int32))
 
-    return search
+    return search, index.index_file_size()
 
 
-def other_usearch(vector_ID: np.ndarray, threads: int) -> Search:
+def other_usearch(vector_ID: np.ndarray, threads: int) -> tuple[Search, int]:
     row_IE = lengthened(vector_ID)
     index = UsearchIndex(
         ndim=row_IE.shape[1], metric="l2sq", dtype="f32", connectivity=LINKS, expansion_add=BUILD_WIDTH
@@ -154,7 +154,7 @@ def other_usearch(vector_ID: np.ndarray, threads: int) -> Search:
         index.expansion_search = width
         return as_ranking(index.search(np.pad(query_1D, ((0, 0), (0, 1)))[0], K, threads=1).keys)
 
-    return search
+    return search, index.serialized_length
 
 
 def main() -> None:
@@ -206,9 +206,9 @@ def main() -> None:
         if name == "exact":
             search = exact_way(exact)
         elif name == "hnswlib":
-            search, nbytes = other_hnswlib(vector_ID, arguments.threads), 0
+            search, nbytes = other_hnswlib(vector_ID, arguments.threads)
         elif name == "usearch":
-            search, nbytes = other_usearch(vector_ID, arguments.threads), 0
+            search, nbytes = other_usearch(vector_ID, arguments.threads)
         else:
             search, index, nbytes = ours(name, vector_ID, arguments.threads)
         row(index=name, build_s=round(time.perf_counter() - began, 1), bytes_per_item=round(nbytes / len(vector_ID)))

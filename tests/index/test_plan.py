@@ -72,7 +72,7 @@ def test_few_items_are_scored_one_by_one_and_many_are_not(vectors: np.ndarray, k
     assert widths == sorted(widths), "a narrower filter was searched less widely"
 
 
-@pytest.mark.parametrize("kind", ["ivf", "ivfpq"])
+@pytest.mark.parametrize("kind", ["hnsw", "ivf", "ivfpq"])
 @pytest.mark.parametrize("side", [1, -1])
 def test_a_filter_for_what_the_query_likes_best_or_least_costs_no_recall(
     vectors: np.ndarray, kind: str, side: int
@@ -87,11 +87,42 @@ def test_a_filter_for_what_the_query_likes_best_or_least_costs_no_recall(
         likes = centre @ query_QD[query, :-1] * side
         allowed = Allowed.of_mask(np.isin(centre_I, np.argsort(-likes)[:4]))
         one = query_QD[query : query + 1]
-        assert index.plan(allowed, 20).strategy == "lists"
+        assert index.plan(allowed, 20).strategy != "exact"
         found, best = (each.search(one, 20, allowed=allowed) for each in (index, ExactIndex(vectors)))
         assert found.lengths.tolist() == [20]
         shares.append(recall(found, best))
     assert np.mean(shares) >= 0.97
+
+
+@pytest.mark.parametrize(
+    ("kind", "exact_item_ns", "least"),
+    [("hnsw", 1e9, 0.97), ("hnsw", 300.0, 0.97), ("ivf", 80.0, 0.9), ("ivfpq", 80.0, 0.9)],
+)
+@pytest.mark.parametrize("lost", [0, 200])
+def test_half_a_catalogue_that_the_query_likes_least_costs_no_recall(
+    vectors: np.ndarray, kind: str, exact_item_ns: float, least: float, lost: int
+) -> None:
+    """Neither does a search end among what is barred, nor do items that lie beside the index fill the list up."""
+    built = FaissIndex.build(vectors, kind=kind, build_width=40, links=16, probes=100, search_width=100)  # type: ignore[arg-type]
+    index = FaissIndex(
+        built.method,
+        kind=built.kind,
+        width=built.width,
+        widths=built.widths,
+        largest_norm=built.largest_norm,
+        lost_U=np.random.default_rng(1).choice(20_000, lost, replace=False).astype(np.int32),
+        exact_item_ns=exact_item_ns,
+    )
+    query_QD = queries(30, 3)
+    shares = []
+    for query in range(len(query_QD)):
+        score_I = vectors @ query_QD[query]
+        allowed = Allowed.of_places(np.argsort(score_I)[:10_000], items=20_000)
+        one = query_QD[query : query + 1]
+        assert index.plan(allowed, 100).strategy != "exact"
+        found, best = (each.search(one, 100, allowed=allowed) for each in (index, ExactIndex(vectors)))
+        shares.append(recall(found, best))
+    assert np.mean(shares) >= least
 
 
 def test_widening_ends_where_a_catalogue_has_fewer_than_k_eligible(vectors: np.ndarray) -> None:

@@ -21,6 +21,12 @@ from lowerfunnel.index.ranking import Float32Array, Int32Array, Int64Array
 
 _STEP_NS = 1_500.0
 """One candidate of a walk: about 30 distances, each to a vector somewhere in memory."""
+_NEAR = 128
+"""The nearest items of a query, by which it is told how much of what it likes a filter bars."""
+_SURE = 2.0
+"""Standard errors that the allowed share among them must lie below that of all before a query walks farther."""
+_EXPECTED = 8
+"""So many of them are allowed on average where none at all means that the filter bars what the query likes."""
 _FIRST_OWN_WIDTH = 32
 """Nearly every item finds itself at once; only the others are searched for at full width."""
 _OWN_BLOCK = 8192
@@ -60,7 +66,30 @@ class Graph:
     def candidates(
         self, query_QE: Float32Array, fetch: int, width: int, allowed: Allowed | None, most_ns: float = np.inf
     ) -> Int64Array:
-        """Return up to `fetch` allowed items per query, -1 where a row has ended."""
+        """Return up to `fetch` allowed items per query, -1 where a row has ended.
+
+        A walk passes what a filter bars, but ends where it has seen enough, allowed or not: where the filter bars what the
+        query likes, it ends before it comes to the best allowed items, and what it has met on its way fills the list. So
+        each query looks at its nearest items first, and walks as much farther as fewer of them are allowed than of all;
+        not at all where none is, or where it would take longer than `most_ns`.
+        """
+        if allowed is None:
+            return self._walk(query_QE, fetch, width, None)
+        near = min(_NEAR, allowed.items)
+        near_QN = self._walk(query_QE, near, near, None)
+        share = allowed.count / max(allowed.items, 1)
+        local_Q = allowed.contains(near_QN.ravel()).reshape(near_QN.shape).mean(axis=1)
+        surely_Q = local_Q + _SURE * (share * (1 - share) / near) ** 0.5
+        farther_Q = 2.0 ** np.ceil(np.log2(np.maximum(share / np.maximum(surely_Q, 1e-9), 1.0)))
+        farther_Q[(local_Q == 0) & (share * near >= _EXPECTED)] = np.inf
+        item_QF = np.full((len(query_QE), fetch), -1, np.int64)
+        for farther in np.unique(farther_Q).tolist():
+            if farther == 1 or (farther * width < self.widest and self.cost_ns(int(farther * width), share) <= most_ns):
+                row_S = np.flatnonzero(farther_Q == farther)
+                item_QF[row_S] = self._walk(query_QE[row_S], fetch, int(farther * width), allowed)
+        return item_QF
+
+    def _walk(self, query_QE: Float32Array, fetch: int, width: int, allowed: Allowed | None) -> Int64Array:
         faiss = require("faiss", extra="faiss")
         parameters = faiss.SearchParametersHNSW(efSearch=max(width, fetch), sel=selector(allowed))
         item_QF: Int64Array = self.faiss_index.search(query_QE, fetch, params=parameters)[1]

@@ -204,7 +204,7 @@ class FaissIndex:
         if allowed is not None and self.items - allowed.count <= _FEW_BARRED and plan.strategy != "exact":
             # Nearly everything may come back: what may not is struck out afterwards, which spares looking each item up.
             width = self.plan(None, k).width
-            found = self._search_once(query_QE, k, width, exclusions, None, struck_out_but=allowed)
+            found, _ = self._search_once(query_QE, k, width, exclusions, None, struck_out_but=allowed)
             if bool((found.lengths >= np.minimum(k, allowed.count - _excluded_of_allowed(exclusions, allowed))).all()):
                 return found
         if plan.strategy == "exact" and (allowed is not None or self.kind != "flat"):
@@ -231,9 +231,8 @@ class FaissIndex:
     ) -> Ranking:
         """Return what one approximate search of a given width finds, whatever the plan; lists may come back short."""
         query_QE = self._filled_up(checked_queries(query_QD, k, width=self.width))
-        return self._search_once(
-            query_QE, k, width, Exclusions.build(None, None, queries=len(query_QD), items=self.items), allowed
-        )
+        exclusions = Exclusions.build(None, None, queries=len(query_QD), items=self.items)
+        return self._search_once(query_QE, k, width, exclusions, allowed)[0]
 
     def with_widths(self, widths: Widths, curve: tuple[dict[str, float], ...]) -> "FaissIndex":
         """Return the same index, searched as wide as was measured to be needed."""
@@ -320,19 +319,21 @@ class FaissIndex:
         """Search wider and wider for the queries whose lists are short of what is eligible; in the end exactly."""
         count = self.items if allowed is None else allowed.count
         most_ns = count * self._exact_item_ns / _EXACT_PREFERRED_FAR
+        beside = len(self._lost_U if allowed is None else self._lost_U[allowed.contains(self._lost_U)])
         wanted_Q = np.minimum(k, count - _excluded_of_allowed(exclusions, allowed))
         ranking = Ranking.empty(len(query_QE), k)
         is_left_Q = exclusions.counts <= _LONGEST_OVERFETCH
         exact_Q = ~is_left_Q
         while is_left_Q.any():
             row_S = np.flatnonzero(is_left_Q)
-            found = self._search_once(query_QE[row_S], k, width, exclusions.take(row_S), allowed, most_ns)
-            done_S = found.lengths >= wanted_Q[row_S]
+            found, own_S = self._search_once(query_QE[row_S], k, width, exclusions.take(row_S), allowed, most_ns)
+            # What lies beside comes with every search, however bad it is: a list filled up with that is not done.
+            done_S = (found.lengths >= wanted_Q[row_S]) & (own_S >= np.minimum(wanted_Q[row_S], count - beside))
             ranking.item_QK[row_S[done_S]] = found.item_QK[done_S]
             ranking.score_QK[row_S[done_S]] = found.score_QK[done_S]
             is_left_Q[row_S[done_S]] = False
             # Where nothing at all came, the filter bars what the query likes: there exact search is no dearer.
-            exact_Q[row_S[found.lengths == 0]] = True
+            exact_Q[row_S[own_S == 0]] = True
             is_left_Q &= ~exact_Q
             width *= _WIDER
             if width >= self.method.widest or self.exact_is_cheaper(width, count):
@@ -353,17 +354,22 @@ class FaissIndex:
         allowed: Allowed | None,
         most_ns: float = np.inf,
         struck_out_but: Allowed | None = None,
-    ) -> Ranking:
-        """Return the best `k` of what the method proposes and of the items beside, but for what is struck out."""
+    ) -> tuple[Ranking, Int64Array]:
+        """Return the best `k` of what the method proposes and of the items beside, but for what is struck out.
+
+        And how many the method proposed itself, by query.
+        """
         barred = 0 if struck_out_but is None else min(self.items - struck_out_but.count, _FETCHED_TO_STRIKE_OUT)
         fetch = min(k + int(exclusions.counts.max(initial=0)) + barred, self.items)
         block = max(1, _ROWS_AT_ONCE // (fetch * self.method.refine + len(self._lost_U)))
         ranking = Ranking.empty(len(query_QE), k)
         beside_U = self._lost_U if allowed is None else self._lost_U[allowed.contains(self._lost_U)]
+        own_Q = np.zeros(len(query_QE), np.int64)
         for start in range(0, len(query_QE), block):
             part_QE = query_QE[start : start + block]
             with Threads(self.search_threads):
                 item_QF = self.method.candidates(part_QE, fetch, width, allowed, most_ns)
+            own_Q[start : start + block] = (item_QF >= 0).sum(axis=1)
             if len(self._lost_U):
                 # A search may still find one of them: it must not count twice.
                 item_QF = np.where(self._is_lost_I[item_QF], NO_ITEM, item_QF)
@@ -379,7 +385,7 @@ class FaissIndex:
             found = ranking_of_keys(best_keys(key_QF, k), k)
             ranking.item_QK[start : start + block] = found.item_QK
             ranking.score_QK[start : start + block] = found.score_QK
-        return ranking
+        return ranking, own_Q
 
 
 def _excluded_of_allowed(exclusions: Exclusions, allowed: Allowed | None) -> Int64Array:

@@ -47,7 +47,7 @@ class FreshnessConfig:
     """How changes of the catalogue reach the answers."""
 
     poll_s: float = 0.25
-    """How often changes that came through other servers are looked for."""
+    """How often changes that came through servers of other machines are looked for; those of this machine tell of them."""
     most_items: int = 20_000
     """Items beside the published snapshot, at most; more are refused until a run that holds them is published."""
 
