@@ -117,6 +117,14 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
         peers(tmp_path / "file" / "servers", [])
 
 
+def test_one_that_only_shares_the_folder_keeps_its_name(tmp_path):
+    with peers(tmp_path, []) as one:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.write_text("/nowhere/socket")
+        assert one.tell("changes") == 0
+        assert elsewhere.exists()
+
+
 def test_what_is_not_a_socket_is_never_removed(tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("here")

@@ -119,7 +119,9 @@ class Peers:
                 connection.sendall(_BYTE[topic])
                 answer = connection.recv(1)
             except (FileNotFoundError, ConnectionRefusedError):
-                return False  # it has stopped, or was killed
+                # It has stopped, or was killed; or it runs on another machine or in another container that shares the
+                # folder, where this path leads nowhere.
+                return False
             except OSError as error:
                 if isinstance(error, TimeoutError):
                     self._resting_until_s[peer] = time.monotonic() + _REST_S
@@ -142,9 +144,7 @@ class Peers:
             connection.connect(address)
         except OSError as error:
             connection.close()
-            if isinstance(
-                error, (FileNotFoundError, ConnectionRefusedError)
-            ):  # whoever is named listens, until it is killed
+            if isinstance(error, ConnectionRefusedError):  # whoever is named listens, until it is killed
                 peer.unlink(missing_ok=True)
                 _remove_socket(Path(address))
             raise

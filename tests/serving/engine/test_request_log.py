@@ -143,3 +143,28 @@ def test_answers_go_on_while_the_disk_of_the_log_hangs(start, hanging_disk):
     writer = next(thread for thread in threading.enumerate() if thread.name == "request-log")
     assert writer.is_alive()
     hanging_disk[1]()
+
+
+def test_servers_of_one_state_never_write_into_one_file(tmp_path):
+    logs = [RequestLog(tmp_path, EVERYTHING, on_error=pytest.fail) for _ in range(4)]
+    for number in range(200):
+        for which, log in enumerate(logs):
+            log.write(lambda which=which, number=number: {"server": which, "number": number, "more": "x" * 500})
+    for log in logs:
+        log.close()
+    assert len(list(tmp_path.glob("*.jsonl"))) == 4
+    for path in tmp_path.glob("*.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [line["number"] for line in lines] == list(range(200))
+        assert len({line["server"] for line in lines}) == 1
+
+
+def test_a_file_that_another_server_removed_is_begun_anew(tmp_path):
+    log = RequestLog(tmp_path, EVERYTHING, on_error=pytest.fail)
+    log.write(lambda: {"number": 1})
+    wait_until(lambda: list(tmp_path.glob("*.jsonl")) and lines_of(tmp_path))
+    next(tmp_path.glob("*.jsonl")).unlink()
+    log.write(lambda: {"number": 2})
+    log.close()
+    assert lines_of(tmp_path) == [{"number": 2}]
+    assert log.dropped == 0
