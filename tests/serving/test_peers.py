@@ -95,6 +95,7 @@ def test_one_that_hangs_is_waited_for_once_and_then_left_alone(tmp_path, another
     with peers(tmp_path, [], patience_s={"changes": 0.2, "version": 0.2}) as one:
         assert one.tell("changes") == 1
         os.kill(another.pid, signal.SIGSTOP)
+        os.waitpid(another.pid, os.WUNTRACED)  # until it has stopped
         began_s = time.monotonic()
         assert [one.tell("changes") for _ in range(20)] == [0] * 20
         assert 0.2 <= time.monotonic() - began_s < 2.0
