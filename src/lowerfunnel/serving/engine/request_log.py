@@ -137,7 +137,7 @@ class RequestLog:
             with contextlib.suppress(FileExistsError):  # another process was quicker
                 path.open("x").close()
                 self._path = path
-        files = sorted(self._folder.glob("*.jsonl"))
+        files = sorted(path for path in self._folder.glob("*.jsonl") if path != self._path)
         sizes = [_size(file) or 0 for file in files]
         spare = sum(sizes) - (self._config.most_mb << 20)
         for file, size in zip(files[:-1], sizes, strict=False):
