@@ -5,14 +5,12 @@ the largest inner product with it: a centroid's inner product is the mean score 
 itself gathers everything around the longest centroids; on vectors of unequal length it needs more than ten times as
 many lists for the same recall.
 
-Shape letters: I items, E width of the rows, L lists, Q queries, F fetched candidates, P lists looked into, S sample, or
-queries that are left.
+Shape letters: I items, E width of the rows, L lists, Q queries, F fetched candidates, P lists looked into, S sample.
 """
 
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lowerfunnel.errors import require
 from lowerfunnel.index.allowed import Allowed
@@ -34,9 +32,6 @@ _RARER_GROWTH = 2.0
 _OWN_FETCH = 10
 _FAR = 1.5
 """A query that looks into this many times the planned lists is one whose likes the filter bars."""
-_LATE_SHARE = 0.05
-"""More of the best than this from the second half of what quantised vectors propose, and more is proposed."""
-_DEEPER = 4
 # What a filtered search takes, fitted to single searches of 1,000,000 x 65 on one thread: for a list of the catalogue,
 # an item looked at, one of them that is allowed and so scored, and one counted beforehand.
 _LIST_NS = 200.0
@@ -140,43 +135,7 @@ class Lists:
     def candidates(
         self, query_QE: Float32Array, fetch: int, width: int, allowed: Allowed | None, most_ns: float
     ) -> Int64Array:
-        """Return up to `fetch` allowed items per query, times `refine` or more; -1 where a row has ended.
-
-        Quantised vectors tell items apart less well the more alike their scores are, as far from what a query likes. Where
-        much of the best `fetch` by whole vectors comes from the end of what was proposed, more is proposed.
-        """
-        item_QF = self._proposed(query_QE, fetch * self.refine, width, allowed, most_ns)
-        deeper = self.refine
-        left_S = np.arange(len(query_QE))
-        while self.refine > 1 and fetch * deeper < len(self._list_I):
-            left_S = left_S[self._late_share(query_QE[left_S], item_QF[left_S], fetch, fetch * deeper) > _LATE_SHARE]
-            deeper *= _DEEPER
-            if not len(left_S):
-                break
-            more_SF = self._proposed(query_QE[left_S], fetch * deeper, width, allowed, most_ns)
-            item_QF = np.pad(item_QF, ((0, 0), (0, more_SF.shape[1] - item_QF.shape[1])), constant_values=-1)
-            item_QF[left_S] = more_SF
-        return item_QF
-
-    def _late_share(
-        self, query_SE: Float32Array, item_SF: Int64Array, fetch: int, proposed: int
-    ) -> npt.NDArray[np.float64]:
-        """Return how much of the best `fetch` by whole vectors comes from the second half of what was proposed."""
-        item_SF = item_SF[:, :proposed]
-        if item_SF.shape[1] <= fetch:
-            return np.zeros(len(item_SF))
-        row_SFE = self.row_IE[np.maximum(item_SF, 0)]
-        score_SF = np.where(item_SF >= 0, np.matmul(row_SFE, query_SE[:, :, None])[:, :, 0], -np.inf)
-        best_SF = np.argpartition(-score_SF, fetch - 1, axis=1)[:, :fetch]
-        is_late_SF = (best_SF >= item_SF.shape[1] // 2) & (np.take_along_axis(item_SF, best_SF, 1) >= 0)
-        # Where fewer came than were to be proposed, there are no more.
-        share_S: npt.NDArray[np.float64] = np.where(item_SF[:, -1] >= 0, is_late_SF.mean(axis=1), 0.0)
-        return share_S
-
-    def _proposed(
-        self, query_QE: Float32Array, fetch: int, width: int, allowed: Allowed | None, most_ns: float
-    ) -> Int64Array:
-        """Return up to `fetch` allowed items per query, as the lists score them; -1 where a row has ended.
+        """Return up to `fetch` allowed items per query, times `refine`; -1 where a row has ended.
 
         How deep the best allowed items lie depends on the share of allowed items where a query looks, not in the whole
         catalogue. So it is counted which lists hold how many, and a query looks on until it has looked into as many
@@ -185,7 +144,7 @@ class Lists:
         filter that has nothing to do with the query.
         """
         faiss = require("faiss", extra="faiss")
-        fetch = min(fetch, len(self._list_I))
+        fetch = min(fetch * self.refine, len(self._list_I))
         if allowed is None:
             parameters = faiss.SearchParametersIVF(nprobe=min(width, self.widest))
             item_QF: Int64Array = self._lists.search(query_QE, fetch, params=parameters)[1]
