@@ -69,16 +69,15 @@ class Peers:
         self._own = Path(tempfile.mkdtemp(prefix="lowerfunnel-"))
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._closed = False
-        try:
+        with contextlib.ExitStack() as unless_it_listens:
+            unless_it_listens.callback(shutil.rmtree, self._own, ignore_errors=True)
+            unless_it_listens.callback(self._listener.close)
             self._listener.bind(str(self._own / "socket"))
             self._listener.listen()
             with disk_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 write_text(self._name, str(self._own / "socket"))
-        except BaseException:
-            self._listener.close()
-            shutil.rmtree(self._own, ignore_errors=True)
-            raise
+            unless_it_listens.pop_all()
         threading.Thread(target=self._accept, name="peers", daemon=True).start()
 
     def __enter__(self) -> "Peers":

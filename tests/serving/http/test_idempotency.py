@@ -12,6 +12,13 @@ from lowerfunnel.serving.http.refusals import RefusalError
 DONE = Result(status=200, body=b"{}")
 
 
+def refusal(results, key, *, asked):
+    """Return the status with which a request is refused."""
+    with pytest.raises(RefusalError) as caught:
+        results.begin(key, asked=asked)
+    return caught.value.status
+
+
 def test_a_repeat_gets_the_first_result(tmp_path):
     results = IdempotentResults(tmp_path, most=10)
     assert results.begin("k", asked=b"a") is None
@@ -23,17 +30,13 @@ def test_a_repeat_gets_the_first_result(tmp_path):
 def test_a_repeat_that_asks_for_something_else_is_refused(tmp_path):
     results = IdempotentResults(tmp_path, most=10)
     results.begin("k", asked=b"a")
-    with pytest.raises(RefusalError) as caught:
-        results.begin("k", asked=b"b")
-    assert caught.value.status == 422
+    assert refusal(results, "k", asked=b"b") == 422
 
 
 def test_a_repeat_while_the_first_runs_is_told_to_come_again(tmp_path):
     results = IdempotentResults(tmp_path, most=10)
     results.begin("k", asked=b"a")
-    with pytest.raises(RefusalError) as caught:
-        results.begin("k", asked=b"a")
-    assert caught.value.status == 409
+    assert refusal(results, "k", asked=b"a") == 409
     results.forget("k")
     assert results.begin("k", asked=b"a") is None
 
@@ -48,28 +51,20 @@ def test_the_oldest_result_makes_room_and_what_runs_never_does(tmp_path):
     assert results.begin("99", asked=b"") == DONE
     assert results.begin("98", asked=b"") == DONE
     assert results.begin("97", asked=b"") is None
-    with pytest.raises(RefusalError) as caught:
-        results.begin("runs", asked=b"")
-    assert caught.value.status == 409
+    assert refusal(results, "runs", asked=b"") == 409
 
 
 def test_a_store_full_of_what_runs_sheds(tmp_path):
     results = IdempotentResults(tmp_path, most=1)
     results.begin("a", asked=b"")
-    with pytest.raises(RefusalError) as caught:
-        results.begin("b", asked=b"")
-    assert caught.value.status == 503
+    assert refusal(results, "b", asked=b"") == 503
 
 
 def test_results_outlive_the_process_and_are_those_of_every_process(tmp_path):
     one, other = IdempotentResults(tmp_path, most=10), IdempotentResults(tmp_path, most=10)
     assert one.begin("k", asked=b"a") is None
-    with pytest.raises(RefusalError) as caught:
-        other.begin("k", asked=b"a")
-    assert caught.value.status == 409
-    with pytest.raises(RefusalError) as caught:
-        other.begin("k", asked=b"b")
-    assert caught.value.status == 422
+    assert refusal(other, "k", asked=b"a") == 409
+    assert refusal(other, "k", asked=b"b") == 422
     one.finish("k", Result(status=409, body=b"\xff{}"))
     assert other.begin("k", asked=b"a") == Result(status=409, body=b"\xff{}")
     assert IdempotentResults(tmp_path, most=10).begin("k", asked=b"a") == Result(status=409, body=b"\xff{}")

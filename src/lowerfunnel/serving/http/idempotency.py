@@ -61,20 +61,19 @@ class IdempotentResults:
             if descriptor is None:
                 # It runs, or ended a moment ago.
                 raise _reused() if _text(lock) not in ("", print_of_asked) else _in_progress()
-            try:
+            with contextlib.ExitStack() as unless_it_is_the_first:
+                unless_it_is_the_first.callback(_let_go, lock, descriptor)
                 found = _read(path)
                 if found is None:
                     os.truncate(descriptor, 0)
                     os.write(descriptor, print_of_asked.encode())
                     self._held[key] = (descriptor, print_of_asked)
+                    unless_it_is_the_first.pop_all()
                     return None
-                first_print, result = found
-                if first_print != print_of_asked:
-                    raise _reused()
-                return result
-            finally:
-                if key not in self._held or self._held[key][0] != descriptor:
-                    _let_go(lock, descriptor)
+            first_print, result = found
+            if first_print != print_of_asked:
+                raise _reused()
+            return result
 
     def finish(self, key: str, result: Result) -> None:
         """Keep a result.
